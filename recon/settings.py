@@ -1,0 +1,256 @@
+"""Settings: recon.toml and the environment, validated once, at the edge.
+
+Every setting is a field here with its default, its meaning and, where a rule comes from a document, its source. `recon init` writes
+recon.toml from these definitions, so the file and the code can't drift apart. Secrets are not settings: recon.toml names the
+environment variable that holds one, never the secret.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date, time
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from recon.errors import SettingsError
+
+FILE_NAME = "recon.toml"
+
+OptOutField = Literal["standard", "custom", "both"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SyncSettings(_Section):
+    """The nightly unsubscribe sync between Sales Connect and Salesforce."""
+
+    enabled: bool = Field(
+        True, description="Is the unsubscribe sync switched on? (Sales Connect: Admin > Salesforce > Sync Settings.)"
+    )
+    time_zone: str = Field(
+        "America/Los_Angeles", description="The zone of the times below. The vendor states Pacific time."
+    )
+    run_at: time = Field(
+        time(20, 0), description="When the nightly run starts: around 8 pm; an older page says between 8 and 9 pm."
+    )
+    guard_start: time = Field(
+        time(19, 0), description="From here to guard_end a pull or a change may meet the run: both are refused."
+    )
+    guard_end: time = Field(time(22, 0), description="See guard_start.")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is no time zone; write one like America/Los_Angeles") from error
+        return value
+
+    @model_validator(mode="after")
+    def _window_holds_the_run(self) -> SyncSettings:
+        if not self.guard_start <= self.run_at <= self.guard_end:
+            raise ValueError("run_at must lie between guard_start and guard_end, all on one day")
+        return self
+
+
+class SalesforceSettings(_Section):
+    """Where Salesforce is, how to log in, and which field is the opt-out."""
+
+    opt_out_field: OptOutField = Field(
+        "standard",
+        description="What the sync writes: 'standard' (HasOptedOutOfEmail), 'custom' (Marketo Sales Opt Out) or 'both'.",
+    )
+    custom_field: str | None = Field(
+        None,
+        description="API name of the custom opt-out checkbox, like Marketo_Sales_Opt_Out__c. "
+        "Unset: found by its label; it must be the only match on Lead and on Contact.",
+    )
+    instance_url: str | None = Field(None, description="The org's address, like https://acme.my.salesforce.com.")
+    login: Literal["client_credentials", "jwt", "password", "soap"] = Field(
+        "client_credentials", description="How to log in. 'soap' ends in Summer '27; prefer client_credentials or jwt."
+    )
+    username: str | None = Field(None, description="User name, for jwt, password and soap.")
+    consumer_key_env: str = Field(
+        "RECON_SF_CONSUMER_KEY", description="Environment variable that holds the connected app's consumer key."
+    )
+    consumer_secret_env: str = Field(
+        "RECON_SF_CONSUMER_SECRET", description="Environment variable that holds the consumer secret."
+    )
+    private_key_file_env: str = Field(
+        "RECON_SF_PRIVATE_KEY_FILE", description="Environment variable with the path of the private key, for jwt."
+    )
+    password_env: str = Field(
+        "RECON_SF_PASSWORD", description="Environment variable that holds the password, for password and soap."
+    )
+    security_token_env: str = Field(
+        "RECON_SF_SECURITY_TOKEN", description="Environment variable that holds the security token."
+    )
+    api_version: str = Field("62.0", pattern=r"^\d\d\.0$", description="Version of Salesforce's API.")
+    bulk_above: int = Field(
+        2000, ge=0, description="Above this many rows an object is read through Bulk API 2.0, below it by REST queries."
+    )
+    page_rows: int = Field(50_000, ge=1, le=1_000_000, description="Rows a page of Bulk results.")
+    connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection.")
+    read_timeout: float = Field(120.0, gt=0, description="Seconds to wait for an answer.")
+    poll_seconds: float = Field(5.0, gt=0, description="Seconds between two looks at a Bulk job.")
+    job_timeout: float = Field(3600.0, gt=0, description="Seconds to wait for a Bulk job.")
+
+
+class GatewaySettings(_Section):
+    """An HTTP gateway in front of Sales Connect, where an account has one of its own. Paths are the gateway's."""
+
+    url: str | None = Field(None, description="The gateway's base address. Unset: people come from a file.")
+    token_env: str = Field("RECON_GATEWAY_TOKEN", description="Environment variable that holds the bearer token.")
+    list_path: str = Field("/people", description="Lists people, a page at a time.")
+    unsubscribe_path: str = Field("/people/{person_id}/unsubscribe", description="Unsubscribes a person.")
+    resubscribe_path: str = Field(
+        "/people/{person_id}/remove-unsubscribe", description="Removes a person's unsubscribe, with a reason."
+    )
+    items_key: str = Field("people", description="Where in the answer the list of people stands.")
+    next_key: str = Field("next", description="Where in the answer the next page's cursor stands; null at the end.")
+    total_key: str = Field("total", description="Where in the answer the number of all people stands.")
+    cursor_parameter: str = Field("cursor", description="Query parameter that takes the cursor.")
+    page_parameter: str = Field("limit", description="Query parameter that takes the page's size.")
+    page_size: int = Field(500, ge=1, description="People a page.")
+
+
+class SalesConnectSettings(_Section):
+    """Where the people come from: a file of unknown origin, or a gateway."""
+
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description='Which header of your file is which column, like unsubscribed = "Opted out?". Canonical headers need no line.',
+    )
+    encoding: str = Field("utf-8-sig", description="Encoding of CSV files. Never guessed.")
+    gateway: GatewaySettings = GatewaySettings()
+
+
+class ActionSettings(_Section):
+    """When an opt-out has to be effective everywhere."""
+
+    limit_business_days: int = Field(
+        10,
+        ge=0,
+        le=365,
+        description="Business days from an opt-out to its being effective everywhere. 10: CAN-SPAM, 15 USC 7704(a)(4); CASL s.11(3). Australia: 5.",
+    )
+    holidays: list[date] = Field(
+        default_factory=list,
+        description="Days that are no business days. None listed: weekends only, the strict reading.",
+    )
+
+
+class ClusterSettings(_Section):
+    """Hazards of joining by address."""
+
+    report_above: int = Field(
+        50,
+        ge=2,
+        description="Clusters of more records than this are reported with the address or link that joins them.",
+    )
+    never_join: list[str] = Field(
+        default_factory=list, description="Addresses that join nothing, like info@example.com or test@test.com."
+    )
+
+
+class RunSettings(_Section):
+    """Where runs read and leave things. Relative paths start at recon.toml's folder."""
+
+    people: Path | None = Field(None, description="People extract to pull from, where there is no gateway.")
+    leads: Path | None = Field(None, description="Lead extract, where Salesforce is not read by API.")
+    contacts: Path | None = Field(None, description="Contact extract, where Salesforce is not read by API.")
+    snapshots: Path = Field(Path("snapshots"), description="Folder of the snapshots.")
+    reports: Path = Field(Path("reports"), description="Folder of the runs' reports.")
+    inbox: Path = Field(Path("inbox"), description="Folder for extracts and approved CSVs.")
+
+
+class ReportSettings(_Section):
+    """What the report shows."""
+
+    title: str = Field("Opt-out reconciliation", description="The report's title.")
+    organisation: str = Field("", description="Whose records these are; stands under the title.")
+    mask: bool = Field(
+        True, description="Mask addresses. False shows them in full: then the report is personal data as it stands."
+    )
+    rows: int = Field(1000, ge=1, description="Actions shown in the report; all of them are in actions.csv.")
+
+
+class Settings(_Section):
+    """All settings of a workspace."""
+
+    sync: SyncSettings = SyncSettings()
+    salesforce: SalesforceSettings = SalesforceSettings()
+    sales_connect: SalesConnectSettings = SalesConnectSettings()
+    actions: ActionSettings = ActionSettings()
+    clusters: ClusterSettings = ClusterSettings()
+    run: RunSettings = RunSettings()
+    report: ReportSettings = ReportSettings()
+
+    def with_values(self, **sections: dict[str, Any]) -> Settings:
+        """A copy with single settings replaced, validated anew: `settings.with_values(sync={"enabled": False})`.
+
+        Raises
+        ------
+        SettingsError
+            If a section, a setting or a value isn't valid.
+        """
+        merged = self.model_dump()
+        for section, values in sections.items():
+            if section not in merged:
+                raise SettingsError(f"there is no section [{section}] in recon's settings")
+            merged[section].update(values)
+        return _validated(merged, where="the settings")
+
+
+def load(folder: Path) -> Settings:
+    """Read `recon.toml` in a folder; without the file, the defaults.
+
+    Parameters
+    ----------
+    folder
+        The workspace. Relative paths of [run] are taken from here.
+
+    Raises
+    ------
+    SettingsError
+        If the file isn't TOML, or holds an unknown setting or a value that can't be used; the text names every one.
+    """
+    file = folder / FILE_NAME
+    if not file.exists():
+        raw: dict[str, Any] = {}
+    else:
+        try:
+            raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"{file}: not valid TOML: {error}",
+                hint="Mend that line; `recon init` writes a valid file to compare with.",
+            ) from error
+    settings = _validated(raw, where=str(file))
+    run = settings.run
+    placed = {name: folder / value for name, value in run if isinstance(value, Path)}
+    return settings.model_copy(update={"run": run.model_copy(update=placed)})
+
+
+def _validated(raw: dict[str, Any], *, where: str) -> Settings:
+    try:
+        return Settings.model_validate(raw)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False, include_input=False):
+            path = ".".join(str(part) for part in problem["loc"])
+            text = (
+                "there is no such setting"
+                if problem["type"] == "extra_forbidden"
+                else problem["msg"].removeprefix("Value error, ")
+            )
+            lines.append(f"{where}: {path}: {text}")
+        raise SettingsError(
+            "\n".join(lines), hint="See the settings and their meaning in a file that `recon init` writes."
+        ) from error

@@ -1,0 +1,203 @@
+"""The tables, in one place: columns, types, meaning.
+
+Between the steps a table is Arrow (`pyarrow.Table`) or whatever frame the user's engine has; the columns and types are these.
+Strings are strings, times are UTC timestamps in microseconds, flags are booleans, and unknown is null: never `""`, never `"nan"`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Kind = Literal["string", "flag", "time", "date", "count"]
+
+_ARROW: dict[Kind, pa.DataType] = {
+    "string": pa.string(),
+    "flag": pa.bool_(),
+    "time": pa.timestamp("us", tz="UTC"),
+    "date": pa.date32(),
+    "count": pa.int64(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its name, kind, whether null is refused, and what it means."""
+
+    name: str
+    kind: Kind
+    meaning: str
+    required: bool = False
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """The column's Arrow type."""
+        return _ARROW[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table's columns, in order, and what one row is."""
+
+    name: str
+    row_is: str
+    columns: tuple[Column, ...]
+
+    def __iter__(self) -> Iterator[Column]:
+        return iter(self.columns)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names, in order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's Arrow schema."""
+        return pa.schema([pa.field(column.name, column.arrow) for column in self.columns])
+
+    def empty(self) -> pa.Table:
+        """A table of this shape without rows."""
+        return self.schema.empty_table()
+
+    def conform(self, table: pa.Table) -> pa.Table:
+        """Bring an Arrow table to this shape: columns in order, types cast, absent columns null, others dropped.
+
+        Raises
+        ------
+        ValueError
+            If a required column is absent or holds nulls, or a value can't be cast. Readers of outside data find and name such
+            rows before they come here.
+        """
+        columns = []
+        for column in self.columns:
+            if column.name not in table.column_names:
+                if column.required:
+                    raise ValueError(f"{self.name}: the required column {column.name!r} is absent")
+                columns.append(pa.nulls(table.num_rows, column.arrow))
+                continue
+            values = table.column(column.name)
+            if values.type != column.arrow:
+                values = values.cast(column.arrow)
+            if column.required and values.null_count:
+                raise ValueError(f"{self.name}: {values.null_count} nulls in the required column {column.name!r}")
+            columns.append(values)
+        return pa.table(columns, schema=self.schema)
+
+
+PEOPLE = Table(
+    "people",
+    "one person in Sales Connect",
+    (
+        Column("person_id", "string", "the person's id in Sales Connect; unique", required=True),
+        Column("email", "string", "the address as Sales Connect has it"),
+        Column(
+            "salesforce_id",
+            "string",
+            "the Salesforce id that the person is linked to, as Sales Connect has it (15 or 18 characters)",
+        ),
+        Column(
+            "unsubscribed", "flag", "does Sales Connect hold the person as unsubscribed, at any level", required=True
+        ),
+        Column(
+            "unsubscribe_level", "string", "account (whole company) or user (one sales user); null counts as account"
+        ),
+        Column("unsubscribed_at", "time", "when the standing unsubscribe was recorded"),
+        Column("unsubscribe_source", "string", "manual, clicked_link, salesforce_sync or bounce"),
+        Column("resubscribed_at", "time", "when an unsubscribe was last removed"),
+        Column("first_name", "string", "first name"),
+        Column("last_name", "string", "last name"),
+        Column("updated_at", "time", "when the person was last changed"),
+    ),
+)
+
+RECORDS = Table(
+    "records",
+    "one Lead or Contact in Salesforce",
+    (
+        Column("record_id", "string", "the record's id, 18 characters; unique", required=True),
+        Column("object", "string", "Lead or Contact", required=True),
+        Column("email", "string", "the address as Salesforce has it"),
+        Column(
+            "opted_out",
+            "flag",
+            "opted out by the field that is the sync's target (either field, for the setting 'both')",
+            required=True,
+        ),
+        Column("has_opted_out_of_email", "flag", "the standard field HasOptedOutOfEmail"),
+        Column("sales_opt_out", "flag", "the custom field (Marketo Sales / MSE / MSC Opt Out)"),
+        Column("opted_out_at", "time", "when the standing opt-out was set, from field history"),
+        Column("resubscribed_at", "time", "when an opt-out was last cleared, from field history"),
+        Column("is_converted", "flag", "a Lead that was converted", required=True),
+        Column("converted_contact_id", "string", "the Contact that a converted Lead became, 18 characters"),
+        Column("is_deleted", "flag", "in the recycle bin, or merged away", required=True),
+        Column("first_name", "string", "first name"),
+        Column("last_name", "string", "last name"),
+        Column("modified_at", "time", "when the record was last changed (LastModifiedDate)"),
+    ),
+)
+
+MERGED = Table(
+    "merged",
+    "one record of either system that is not deleted",
+    (
+        Column("system", "string", "sales_connect or salesforce", required=True),
+        Column("id", "string", "the record's id in its system", required=True),
+        Column("object", "string", "Person, Lead or Contact", required=True),
+        Column("email", "string", "the address as its system has it"),
+        Column("address", "string", "the address made comparable; null when it isn't an address"),
+        Column("opted_out", "flag", "the record's own flag", required=True),
+        Column(
+            "cluster",
+            "string",
+            "all records of one person (id links, converted-Lead links, equal addresses): the smallest system:id",
+            required=True,
+        ),
+        Column("merged_opted_out", "flag", "is any record of the cluster opted out", required=True),
+        Column(
+            "sync_component",
+            "string",
+            "the records that the nightly sync joins (id links only): the smallest system:id",
+            required=True,
+        ),
+        Column("predicted_opted_out", "flag", "the flag after the next nightly run", required=True),
+        Column(
+            "caused_by",
+            "string",
+            "the opted-out records of the cluster that decide it, system:id, smallest first, at most three and a count of the rest",
+        ),
+        Column("opted_out_at", "time", "the newest opt-out date known in the cluster"),
+    ),
+)
+
+ACTIONS = Table(
+    "actions",
+    "one record that needs action",
+    (
+        *MERGED.columns,
+        Column("category", "string", "why it needs action: the first category that applies", required=True),
+        Column(
+            "categories",
+            "string",
+            "every category that applies, in the categories' order, joined by ';'",
+            required=True,
+        ),
+        Column("fix", "string", "who mends it: toolkit, admin or nobody", required=True),
+        Column(
+            "due_by",
+            "date",
+            "until when an opt-out has to be effective here (UTC date); null where its date is unknown or nothing is to be set",
+        ),
+        Column(
+            "path", "string", "how the opt-out reaches this record: record -[link]-> record; null where no opt-out does"
+        ),
+        Column("explanation", "string", "one sentence a person understands", required=True),
+    ),
+)
+
+TABLES = (PEOPLE, RECORDS, MERGED, ACTIONS)
