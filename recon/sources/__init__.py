@@ -1,0 +1,1 @@
+"""Where the two datasets come from: files, Salesforce, an HTTP gateway in front of Sales Connect."""
