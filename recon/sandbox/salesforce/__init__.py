@@ -1,0 +1,1 @@
+"""A Salesforce on loopback: the REST, Bulk 2.0 and login answers that clients meet, over the sandbox's store."""
