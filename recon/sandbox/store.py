@@ -77,6 +77,7 @@ DEFAULT_CONFIG = {
     "custom_field_installed": "true",
     "push_enabled": "true",
     "id_sequence": "1",
+    "person_sequence": "7000001",
 }
 
 
