@@ -119,7 +119,24 @@ class InputRefused(ReconError):
 
 
 class SourceError(ReconError):
-    """A system didn't answer as it must. The text holds no response body and no address."""
+    """A system didn't answer as it must. The text holds no response body and no address.
+
+    Parameters
+    ----------
+    message, hint
+        As in `ReconError`.
+    status
+        The HTTP status it answered with, where it answered.
+    code
+        Its own error code, like INVALID_FIELD, where it gave one.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, status: int | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.code = code
 
 
 class AccessRefused(SourceError):

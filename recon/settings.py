@@ -98,6 +98,12 @@ class SalesforceSettings(_Section):
     page_rows: int = Field(50_000, ge=1, le=1_000_000, description="Rows a page of Bulk results.")
     connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection.")
     read_timeout: float = Field(120.0, gt=0, description="Seconds to wait for an answer.")
+    retries: int = Field(
+        4, ge=0, le=10, description="How often a read is tried again when the system is busy (429, 502, 503, 504)."
+    )
+    backoff_seconds: float = Field(
+        0.5, ge=0, le=60, description="Seconds before the first further try; each next one waits twice as long."
+    )
     poll_seconds: float = Field(5.0, gt=0, description="Seconds between two looks at a Bulk job.")
     job_timeout: float = Field(3600.0, gt=0, description="Seconds to wait for a Bulk job.")
 
@@ -118,6 +124,14 @@ class GatewaySettings(_Section):
     cursor_parameter: str = Field("cursor", description="Query parameter that takes the cursor.")
     page_parameter: str = Field("limit", description="Query parameter that takes the page's size.")
     page_size: int = Field(500, ge=1, description="People a page.")
+    connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection.")
+    read_timeout: float = Field(60.0, gt=0, description="Seconds to wait for an answer.")
+    retries: int = Field(
+        4, ge=0, le=10, description="How often a read is tried again when the gateway is busy (429, 502, 503, 504)."
+    )
+    backoff_seconds: float = Field(
+        0.5, ge=0, le=60, description="Seconds before the first further try; each next one waits twice as long."
+    )
 
 
 class SalesConnectSettings(_Section):
