@@ -1,0 +1,117 @@
+"""One ASGI application on loopback, served by uvicorn in a thread of this process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from recon.errors import ReconError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+_LOOPBACK = "127.0.0.1"
+#: Seconds that a server may take to start, and to stop: requests that still run get two of them.
+_PATIENCE = 15.0
+_GRACE = 2
+
+
+class Serving:
+    """Serves an application until it is stopped.
+
+    The socket is bound before the server starts, so the port is known at once and nobody can take it in between.
+
+    Parameters
+    ----------
+    app
+        The application.
+    port
+        The port; 0 takes a free one.
+
+    Attributes
+    ----------
+    url
+        The address, like ``http://127.0.0.1:40123``.
+
+    Raises
+    ------
+    ReconError
+        If the port is taken or the server doesn't start.
+    """
+
+    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+        self._socket = _bound(port)
+        self.url = f"http://{_LOOPBACK}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(target=self._run, name=f"sandbox {self.url}", daemon=True)
+        self._thread.start()
+        self._server.ready.wait(_PATIENCE)
+        if not self._server.started:
+            self.stop()
+            raise ReconError(f"the sandbox's server at {self.url} did not start within {_PATIENCE:.0f} seconds")
+
+    def ask_to_stop(self) -> None:
+        """Tell the server to stop, without waiting for it."""
+        self._server.should_exit = True
+
+    def stop(self) -> None:
+        """Stop the server and wait for it. A second call does nothing.
+
+        Raises
+        ------
+        ReconError
+            If it doesn't stop.
+        """
+        self.ask_to_stop()
+        self._thread.join(_PATIENCE)
+        self._socket.close()
+        if self._thread.is_alive():
+            raise ReconError(f"the sandbox's server at {self.url} did not stop within {_PATIENCE:.0f} seconds")
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._server.ready.set()
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it is ready, or that it never will be."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+def _bound(port: int) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # As servers do: a port that was just left can be taken again.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((_LOOPBACK, port))
+    except OSError as error:
+        bound.close()
+        raise ReconError(
+            f"port {port} on {_LOOPBACK} can't be used: {error.strerror}.",
+            hint="Choose another port, or 0 for a free one.",
+        ) from error
+    return bound
