@@ -49,7 +49,14 @@ def not_found() -> Fault:
 
 def record_not_found() -> RecordFault:
     """No record has this id."""
-    return RecordFault(404, "NOT_FOUND", "Provided external ID field does not exist or is not accessible: Id")
+    return RecordFault(404, "NOT_FOUND", "The requested resource does not exist")
+
+
+def in_batch(fault: RecordFault) -> RecordFault:
+    """A row's fault as Collections and Bulk name it: a missing record is a bad reference there."""
+    if fault.code == "NOT_FOUND":
+        return RecordFault(400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", [])
+    return fault
 
 
 def record_deleted() -> RecordFault:
