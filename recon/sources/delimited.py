@@ -97,6 +97,8 @@ class DelimitedFile:
         details: Details = {
             "encoding": "utf-8" if is_utf8(self._encoding) else codecs.lookup(self._encoding).name,
             "delimiter": _DELIMITERS[self._delimiter],
+            # Without one, the last cell of the last row may be cut short, and nobody could tell.
+            "final_line_end": found.final_line_end,
         }
         if report:
             details["footer_rows"] = len(footer)

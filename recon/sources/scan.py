@@ -60,6 +60,8 @@ class Scan:
         Does any quoted cell hold a line end?
     blank_lines
         Lines without anything on them.
+    final_line_end
+        Does the file end with a line end?
     """
 
     sha256: str = ""
@@ -73,6 +75,7 @@ class Scan:
     longest: int = 0
     newlines_in_values: bool = False
     blank_lines: int = 0
+    final_line_end: bool = True
 
 
 def is_utf8(encoding: str) -> bool:
@@ -98,6 +101,7 @@ def scan(path: Path, encoding: str, delimiter: str) -> Scan:
             rest = data[cut:]
             if cut:
                 walk.over(np.frombuffer(data, dtype=np.uint8, count=cut))
+    walk.found.final_line_end = not rest
     if rest:
         walk.over(np.frombuffer(rest + b"\n", dtype=np.uint8))
     walk.found.sha256 = digest.hexdigest()

@@ -4,7 +4,7 @@ import string
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recon.sources.ids import salesforce_id_18, to_18
@@ -88,6 +88,7 @@ def test_no_rows() -> None:
     assert (len(ids), ids.type, len(valid), valid.type) == (0, pa.string(), 0, pa.bool_())
 
 
+@settings(deadline=None)  # the first call warms Arrow up
 @given(BODIES)
 def test_15_characters_become_18_and_stay(body: str) -> None:
     done = salesforce_id_18(body)
@@ -97,6 +98,7 @@ def test_15_characters_become_18_and_stay(body: str) -> None:
     assert salesforce_id_18(done.upper()) == done
 
 
+@settings(deadline=None)  # the first call warms Arrow up
 @given(
     st.lists(
         st.none()
