@@ -1,0 +1,143 @@
+"""E-mail addresses and Salesforce ids, made comparable.
+
+What an address is: blanks around it dropped, case-folded, the domain in its ASCII form; no provider's tricks (dots and plus tags stay).
+An address that is none compares with nothing. Almost all addresses are short and ASCII, and those are told by expressions that every
+engine runs itself; the odd ones are few, and are told on the driver, each distinct one once.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+import idna
+import narwhals.stable.v2 as nw
+import pyarrow as pa
+
+from recon.sources.ids import to_18
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from recon.engine import Engine
+
+#: What Python's str.strip() takes off.
+BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+
+_LOCAL = r"a-z0-9.!#$%&'*+/=?^_`{|}~-"
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
+_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
+_PLAIN = rf"^[{_LOCAL}]+@{_DOMAIN}$"
+_DOMAIN_ONLY = re.compile(_DOMAIN)
+_LOCAL_MARKS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.!#$%&'*+/=?^_`{|}~-")
+
+# RFC 5321, 4.5.3.1: a local part has 64 characters at most, a domain 255 octets with its length bytes; RFC 1035: a label has 63.
+_LOCAL_MOST, _DOMAIN_MOST, _LABEL_MOST = 64, 253, 63
+#: Up to here no part can be too long, so an expression without counting tells an address.
+_SHORT = 63
+
+_ID_BODY, _ID_WHOLE = 15, 18
+
+
+def address(text: str | None) -> str | None:
+    """An address in the form in which addresses are compared, or None where the text is none.
+
+    Parameters
+    ----------
+    text
+        As a system has it.
+
+    Examples
+    --------
+    >>> address("  Ada@Müller.example ")
+    'ada@xn--mller-kva.example'
+    >>> address("n/a") is None
+    True
+    """
+    if text is None:
+        return None
+    local, at, domain = text.strip().casefold().partition("@")
+    if not at or "@" in domain or not 1 <= len(local) <= _LOCAL_MOST or not all(map(_in_local, local)):
+        return None
+    if not domain.isascii():
+        try:
+            domain = idna.encode(domain, uts46=True).decode().lower()
+        except (idna.IDNAError, UnicodeError):
+            return None
+    good = len(domain) <= _DOMAIN_MOST and _DOMAIN_ONLY.fullmatch(domain)
+    if not good or any(len(label) > _LABEL_MOST for label in domain.split(".")):
+        return None
+    return f"{local}@{domain}"
+
+
+def _in_local(character: str) -> bool:
+    if character.isascii():
+        return character in _LOCAL_MARKS
+    return character.isalnum() or unicodedata.category(character).startswith("M")
+
+
+def with_address(frame: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+    """Add the column `address`: the column `email` made comparable, null where it is no address.
+
+    Parameters
+    ----------
+    frame
+        With a string column `email`.
+    engine
+        Where the frame lives.
+    """
+    trimmed = nw.col("email").str.strip_chars(BLANKS).str.to_lowercase()
+    odd = nw.col("email").str.contains(r"[^\x00-\x7F]") | (nw.col("_trimmed").str.len_chars() > _SHORT)
+    frame = frame.with_columns(_trimmed=trimmed).with_columns(_odd=odd.fill_null(value=False))
+    plain = nw.when(~nw.col("_odd") & nw.col("_trimmed").str.contains(_PLAIN)).then(nw.col("_trimmed"))
+    frame = frame.with_columns(address=plain)
+    texts = engine.collect(frame.filter(nw.col("_odd")).select("email").unique()).column("email")
+    if len(texts):
+        told = [address(text) for text in texts.to_pylist()]
+        known = engine.bring(pa.table({"email": texts, "_told": pa.array(told, pa.string())}))
+        frame = frame.join(known, on="email", how="left").with_columns(address=nw.coalesce("address", "_told"))
+        frame = frame.drop("_told")
+    return frame.drop("_trimmed", "_odd")
+
+
+def comparable(addresses: Iterable[str]) -> list[str]:
+    """A list of addresses made comparable, sorted, without those that are none."""
+    return sorted({told for text in addresses if (told := address(text)) is not None})
+
+
+def with_id_parts(frame: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+    """Add the columns `id_body` and `id_check`: a person's Salesforce ID, taken apart to be compared.
+
+    An id's first 15 characters name the record, and their case matters; three more, where they are there, tell the case. Two ids are
+    one if the bodies are equal and the check characters, where there are any, are the record's.
+
+    Parameters
+    ----------
+    frame
+        With a string column `salesforce_id`: 15 or 18 characters. An 18-character id in one case throughout gets its case back.
+    engine
+        Where the frame lives.
+    """
+    text = nw.col("salesforce_id").str.strip_chars(BLANKS)
+    frame = frame.with_columns(_text=nw.when(text != "").then(text))
+    long = nw.col("_text").str.len_chars() == _ID_WHOLE
+    upper, lower = nw.col("_text").str.to_uppercase(), nw.col("_text").str.to_lowercase()
+    frame = frame.with_columns(
+        _long=long.fill_null(value=False),
+        _short=(nw.col("_text").str.len_chars() == _ID_BODY).fill_null(value=False),
+    ).with_columns(
+        _one_case=nw.col("_long") & ((nw.col("_text") == upper) | (nw.col("_text") == lower)).fill_null(value=False)
+    )
+    texts = engine.collect(frame.filter(nw.col("_one_case")).select("_text").unique()).column("_text")
+    if len(texts):
+        restored, _ = to_18(texts)
+        known = engine.bring(pa.table({"_text": texts, "_restored": restored}))
+        frame = frame.join(known, on="_text", how="left")
+        whole = nw.when(nw.col("_one_case")).then(nw.col("_restored")).otherwise(nw.col("_text"))
+        frame = frame.with_columns(_text=whole).drop("_restored")
+    body = nw.when(nw.col("_long") | nw.col("_short")).then(nw.col("_text").str.slice(0, _ID_BODY))
+    check = nw.when(nw.col("_long")).then(nw.col("_text").str.slice(_ID_BODY, 3).str.to_uppercase())
+    return frame.with_columns(id_body=body, id_check=check).drop("_text", "_long", "_short", "_one_case")

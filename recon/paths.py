@@ -1,0 +1,167 @@
+"""How an opt-out reaches a record: the shortest way from a record that is opted out to one that isn't, link by link.
+
+One hop is what nearly all need, and comes from joins; so do the two hops between people of one record. Only the clusters of what is
+left are walked, on the driver.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import narwhals.stable.v2 as nw
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from recon.engine import Engine
+
+#: The kinds of links as a path names them, the surest first.
+KINDS = ("id", "converted", "address")
+
+_SCHEMA = pa.schema([("n", pa.int64()), ("source", pa.int64()), ("path", pa.string()), ("hops", pa.int64())])
+
+
+def paths(wanted: nw.LazyFrame, found: nw.LazyFrame, deciding: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+    """The path by which an opt-out reaches each of these rows.
+
+    An opt-out starts at the cluster's opt-outs by choice and at the flags that the sync carries to the row; where the cluster has no
+    opt-out by choice, at any opted-out record. Fewer hops come first; at one hop an id link before a conversion before an address,
+    then the smallest source.
+
+    Parameters
+    ----------
+    wanted
+        Rows that aren't opted out although their cluster is: `n`, `c`, `s`, `a`, `t`, `v`, `object`, `star_carries`.
+    found, deciding
+        From `recon.merge.rows` and `recon.merge.causes`.
+
+    Returns
+    -------
+    nw.LazyFrame
+        `n`; `source`, the number of the row that the opt-out starts at; `path`, as in `recon.tables.ACTIONS`; `hops`.
+    """
+    out = found.filter(nw.col("opted_out")).select("n", "c", "s", "a", "t", "v", "link", "carries", "kind")
+    by_choice = (nw.col("choice_sales_connect") | nw.col("choice_salesforce")).alias("by_choice")
+    out = engine.hold(out.join(deciding.select("c", by_choice), on="c", how="left"))
+    names = found.select("n", nw.concat_str("system", nw.lit(":"), "id").alias("uid"))
+    direct = engine.hold(_direct(wanted, out))
+    one_hop = direct.filter(~nw.col("source").is_null())
+    one_hop = one_hop.join(names, on="n", how="left").join(
+        names.rename({"n": "source", "uid": "_from"}), on="source", how="left"
+    )
+    arrow = nw.concat_str(nw.lit(" -["), "via", nw.lit("]-> "))
+    one_hop = one_hop.select("n", "source", nw.concat_str("_from", arrow, "uid").alias("path"), hops=nw.lit(1))
+    rest = direct.filter(nw.col("source").is_null()).select("n")
+    rest = engine.hold(rest.join(wanted, on="n", how="left"))
+    two_hops = _over_the_record(rest.filter(nw.col("star_carries")), out, names)
+    walked = engine.bring(_walk(rest.filter(~nw.col("star_carries")), found, out, engine))
+    parts = [engine.hold(part.with_columns(nw.col("hops").cast(nw.Int64))) for part in (one_hop, two_hops, walked)]
+    return engine.hold(nw.concat(parts, how="vertical"))
+
+
+def _smallest(frame: nw.LazyFrame, by: list[str], name: str) -> nw.LazyFrame:
+    return frame.group_by(*by).agg(nw.col("n").min().alias(name))
+
+
+def _direct(wanted: nw.LazyFrame, out: nw.LazyFrame) -> nw.LazyFrame:
+    """Add `source` and `via` where one link is enough."""
+    general = (nw.col("kind") == "choice") | ~nw.col("by_choice")
+    linked_people = out.filter(~nw.col("t").is_null() & (general | ((nw.col("link") == "linked") & nw.col("carries"))))
+    their_record = out.select(nw.col("n").alias("t"), nw.col("n").alias("_record"))
+    their_people = _smallest(linked_people, ["t"], "_person").rename({"t": "n"})
+    their_contact = out.select(nw.col("n").alias("v"), nw.col("n").alias("_contact"))
+    their_lead = _smallest(out.filter(~nw.col("v").is_null()), ["v"], "_lead").rename({"v": "n"})
+    addressed = out.filter(~nw.col("a").is_null())
+    same_address = _smallest(addressed.filter(general), ["a"], "_anyone")
+    same_star = _smallest(addressed.filter(nw.col("carries")), ["a", "s"], "_carrier")
+    direct = (
+        wanted.select("n", "s", "a", "t", "v")
+        .join(their_record, on="t", how="left")
+        .join(their_people, on="n", how="left")
+        .join(their_contact, on="v", how="left")
+        .join(their_lead, on="n", how="left")
+        .join(same_address, on="a", how="left")
+        .join(same_star, on=["a", "s"], how="left")
+    )
+    direct = direct.with_columns(
+        _id=nw.coalesce("_record", "_person"),
+        _converted=nw.coalesce("_contact", "_lead"),
+        _address=nw.min_horizontal("_anyone", "_carrier"),
+    )
+    via = (
+        nw.when(~nw.col("_id").is_null())
+        .then(nw.lit("id"))
+        .otherwise(
+            nw.when(~nw.col("_converted").is_null()).then(nw.lit("converted")).otherwise(nw.lit("address")),
+        )
+    )
+    return direct.select("n", nw.coalesce("_id", "_converted", "_address").alias("source"), via.alias("via"))
+
+
+def _over_the_record(rest: nw.LazyFrame, out: nw.LazyFrame, names: nw.LazyFrame) -> nw.LazyFrame:
+    """Person to record to person, where the sync carries it and no single link does."""
+    carriers = _smallest(out.filter(nw.col("carries")), ["s"], "source")
+    found = rest.join(carriers, on="s", how="left").join(names, on="n", how="left")
+    found = found.join(names.rename({"n": "source", "uid": "_from"}), on="source", how="left")
+    found = found.join(names.rename({"n": "t", "uid": "_over"}), on="t", how="left")
+    text = nw.concat_str("_from", nw.lit(" -[id]-> "), "_over", nw.lit(" -[id]-> "), "uid")
+    return found.select("n", "source", text.alias("path"), hops=nw.lit(2))
+
+
+def _walk(rest: nw.LazyFrame, found: nw.LazyFrame, out: nw.LazyFrame, engine: Engine) -> pa.Table:
+    """Walk the clusters of the rows that no join reaches."""
+    clusters = engine.hold(rest.select("c").unique())
+    targets = engine.collect(rest.select("n")).column("n").to_pylist()
+    if not targets:
+        return _SCHEMA.empty_table()
+    uid = nw.concat_str("system", nw.lit(":"), "id").alias("uid")
+    members = engine.collect(found.join(clusters, on="c", how="inner").select("n", "a", "t", "v", uid))
+    general = (nw.col("kind") == "choice") | ~nw.col("by_choice")
+    sources = engine.collect(out.filter(general).join(clusters, on="c", how="inner").select("n"))
+    came_from = _spread(members, sorted(sources.column("n").to_pylist()))
+    uids = dict(zip(members.column("n").to_pylist(), members.column("uid").to_pylist(), strict=True))
+    walked = []
+    for n in sorted(targets):
+        steps, at = [uids[n]], n
+        while (step := came_from[at]) is not None:
+            at, via = step
+            steps += [f" -[{via}]-> ", uids[at]]
+        walked.append({"n": n, "source": at, "path": "".join(reversed(steps)), "hops": len(steps) // 2})
+    return pa.Table.from_pylist(walked, schema=_SCHEMA)
+
+
+def _spread(members: pa.Table, sources: list[int]) -> dict[int, tuple[int, str] | None]:
+    """Breadth first from all sources at once: for every row the neighbour it is reached from, and over which link.
+
+    An address is one step for all that have it, so that a mailbox of thousands costs thousands and not their square.
+    """
+    linked: tuple[dict[int, list[int]], ...] = (defaultdict(list), defaultdict(list))
+    at_address: dict[int, list[int]] = defaultdict(list)
+    address_of: dict[int, int] = {}
+    for row in members.to_pylist():
+        n = row["n"]
+        for neighbours, other in zip(linked, (row["t"], row["v"]), strict=True):
+            if other is not None:
+                neighbours[n].append(other)
+                neighbours[other].append(n)
+        if row["a"] is not None:
+            at_address[row["a"]].append(n)
+            address_of[n] = row["a"]
+    came_from: dict[int, tuple[int, str] | None] = dict.fromkeys(sources)
+    frontier = sources
+    while frontier:
+        # The surest kind of link first, then the smallest row: the same path in every run.
+        steps = [
+            (n, via, other)
+            for via, neighbours in zip(KINDS, linked, strict=False)
+            for n in frontier
+            for other in sorted(neighbours[n])
+        ]
+        steps += [(n, KINDS[2], other) for n in frontier for other in at_address.pop(address_of.get(n, -1), ())]
+        frontier = []
+        for n, via, other in steps:
+            if other not in came_from:
+                came_from[other] = (n, via)
+                frontier.append(other)
+        frontier.sort()
+    return came_from

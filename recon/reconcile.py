@@ -1,0 +1,117 @@
+"""Reconcile: both datasets in; the merge, the prediction and the records that need action out.
+
+::
+
+    import pandas as pd
+    from recon.reconcile import reconcile
+
+    result = reconcile(people, records)
+    result.actions        # a pandas frame, because people was one
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+
+from recon import diff, merge, nightly
+from recon.engine import engine_for
+from recon.errors import UsageError
+from recon.settings import Settings
+from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
+
+if TYPE_CHECKING:
+    from recon.engine import Engine
+    from recon.tables import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """The result, as frames of the engine.
+
+    Attributes
+    ----------
+    merged_frame, actions_frame
+        `recon.tables.MERGED` and `recon.tables.ACTIONS` with the row number `n`, not yet sorted.
+    found
+        The rows as `recon.merge.rows` gives them, for counts.
+    deciding
+        What decides each opted-out cluster, as `recon.merge.causes` gives it.
+    engine
+        Where they live.
+    """
+
+    merged_frame: nw.LazyFrame
+    actions_frame: nw.LazyFrame
+    found: nw.LazyFrame
+    deciding: nw.LazyFrame
+    engine: Engine
+
+    @property
+    def merged(self) -> Any:
+        """`recon.tables.MERGED`, sorted by system and id, in the form of frame that came in."""
+        return self.engine.give(self.merged_frame.sort("n").drop("n"), MERGED)
+
+    @property
+    def actions(self) -> Any:
+        """`recon.tables.ACTIONS`, sorted by system and id, in the form of frame that came in."""
+        return self.engine.give(self.actions_frame.sort("n").drop("n"), ACTIONS)
+
+
+def reconcile(
+    people: Any, records: Any, settings: Settings | None = None, *, engine: Engine | None = None
+) -> Reconciliation:
+    """Merge both datasets, predict the next nightly run, and list the records that need action.
+
+    Parameters
+    ----------
+    people
+        `recon.tables.PEOPLE`: a pandas frame or a DuckDB relation; other columns than its own are left out, absent ones are unknown.
+    records
+        `recon.tables.RECORDS`, in the same form: Leads and Contacts together.
+    settings
+        By default the defaults: sync enabled, opt-out field `standard`.
+    engine
+        By default the one that `people` belongs to.
+
+    Raises
+    ------
+    UsageError
+        If a frame lacks a required column, has nulls in one, or an id stands in more than one row; or if recon doesn't run on
+        frames of this kind.
+    """
+    settings = settings or Settings()
+    engine = engine or engine_for(people)
+    people_frame = engine.hold(engine.take(people, PEOPLE))
+    records_frame = engine.hold(engine.take(records, RECORDS))
+    _check(people_frame, PEOPLE, "person_id", engine)
+    _check(records_frame, RECORDS, "record_id", engine)
+    found = merge.rows(people_frame, records_frame, settings, engine)
+    deciding = merge.causes(found, engine)
+    carried = nightly.carriers(found, engine)
+    predicted = nightly.predict(found, carried, settings.sync)
+    merged = engine.hold(merge.merged(found, deciding, predicted))
+    actions = engine.hold(diff.actions(found, merged, deciding, carried, settings, engine))
+    return Reconciliation(merged, actions, found, deciding, engine)
+
+
+def _check(frame: nw.LazyFrame, table: Table, key: str, engine: Engine) -> None:
+    """Refuse what no reader of ours would hand over: nulls in required columns, ids that aren't unique."""
+    required = [column.name for column in table if column.required]
+    nulls = frame.select(*(nw.col(name).is_null().sum().alias(name) for name in required), rows=nw.len())
+    unique = frame.select(nw.col(key).n_unique().alias("unique"))
+    counted = engine.collect(nulls).to_pylist()[0]
+    for name in required:
+        if counted[name]:
+            raise UsageError(
+                f"{table.name}: {counted[name]} rows have no {name}.",
+                hint="Unknown is not 'no': fill it in, or leave these rows out and say so.",
+            )
+    different = engine.collect(unique).to_pylist()[0]["unique"]
+    if counted["rows"] != different:
+        raise UsageError(
+            f"{table.name}: {counted['rows'] - different} rows repeat a {key} that another row has.",
+            hint="Every record stands once: find out which of them is current.",
+        )
