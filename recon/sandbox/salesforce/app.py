@@ -8,8 +8,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from recon.sandbox.salesforce import rest
+from recon.sandbox.salesforce import composite, rest
 from recon.sandbox.salesforce.auth import Login, Org
+from recon.sandbox.salesforce.bulk_ingest import IngestJobs
 from recon.sandbox.salesforce.bulk_query import QueryJobs
 from recon.sandbox.salesforce.wire import METHODS, Api, TrailingSlash, nothing_here
 
@@ -37,6 +38,7 @@ def create_app(store: Store, org: Org | None = None) -> Starlette:
     api = Api(store, org, login)
     queries = rest.Queries()
     query_jobs = QueryJobs()
+    ingest_jobs = IngestJobs()
     routes = [
         Route("/services/oauth2/token", login.token, methods=["POST"]),
         Route("/services/Soap/u/{version}", login.soap, methods=["POST"]),
@@ -54,6 +56,11 @@ def create_app(store: Store, org: Org | None = None) -> Starlette:
         api.route("/jobs/query", get=query_jobs.listing, post=query_jobs.create),
         api.route("/jobs/query/{job_id}", get=query_jobs.look, patch=query_jobs.change, delete=query_jobs.delete),
         api.route("/jobs/query/{job_id}/results", get=query_jobs.results),
+        api.route("/jobs/ingest", get=ingest_jobs.listing, post=ingest_jobs.create),
+        api.route("/jobs/ingest/{job_id}", get=ingest_jobs.look, patch=ingest_jobs.change, delete=ingest_jobs.delete),
+        api.route("/jobs/ingest/{job_id}/batches", max_body=org.max_upload, put=ingest_jobs.upload),
+        api.route("/jobs/ingest/{job_id}/{kind}", get=ingest_jobs.results),
+        api.route("/composite/sobjects", patch=composite.update),
         Route("/{path:path}", nothing_here(login.user_of), methods=METHODS),
     ]
     app = Starlette(routes=routes, middleware=[Middleware(TrailingSlash)])
