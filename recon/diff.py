@@ -122,12 +122,12 @@ def _told(rows: nw.LazyFrame, settings: Settings) -> nw.LazyFrame:
         is_unlinked_match=nw.col("is_unlinked_match") | (nw.col("farther") & other_system),
         is_duplicate_disagrees=nw.col("is_duplicate_disagrees") | (nw.col("farther") & ~other_system),
     )
-    first, every = nw.lit(None, nw.String), nw.lit("")
+    first, every = nw.lit(None, nw.String), []
     for category in reversed(CATEGORIES):
         mark = nw.col(f"is_{category.name}")
         first = nw.when(mark).then(nw.lit(category.name)).otherwise(first)
-        every = nw.concat_str(nw.when(mark).then(nw.lit(f"{category.name};")).otherwise(nw.lit("")), every)
-    rows = rows.with_columns(category=first, categories=every.str.strip_chars(";"))
+        every.append(nw.when(mark).then(nw.lit(f"{category.name};")).otherwise(nw.lit("")))
+    rows = rows.with_columns(category=first, categories=nw.concat_str(*reversed(every)).str.strip_chars(";"))
     return rows.with_columns(fix=_fix())
 
 

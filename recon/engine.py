@@ -15,6 +15,7 @@ import pyarrow as pa
 from recon.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import duckdb
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from recon.tables import Table
 
 EngineName = Literal["auto", "pandas", "polars", "duckdb", "spark"]
+
+
+#: Rows that stream out at once.
+_BATCH_ROWS = 100_000
 
 
 class Engine(Protocol):
@@ -52,6 +57,10 @@ class Engine(Protocol):
 
     def collect(self, frame: nw.LazyFrame) -> pa.Table:
         """A small frame's rows, on the driver."""
+        ...
+
+    def batches(self, frame: nw.LazyFrame, table: Table) -> Iterator[pa.RecordBatch]:
+        """A frame's rows in a table's shape, batch by batch and in the frame's order: for tables larger than memory."""
         ...
 
     def give(self, frame: nw.LazyFrame, table: Table) -> Any:
@@ -96,6 +105,10 @@ class ArrowPandas:
         table = frame.collect("pyarrow").to_native()
         # Arrow keeps a pandas index as a column of its own.
         return _plain(table.select(frame.collect_schema().names()))
+
+    def batches(self, frame: nw.LazyFrame, table: Table) -> Iterator[pa.RecordBatch]:
+        """The rows, out of memory."""
+        yield from table.conform(self.collect(frame)).to_batches()
 
     def give(self, frame: nw.LazyFrame, table: Table) -> Any:
         """A pandas frame with pandas' usual types: str, bool, UTC times."""
@@ -173,6 +186,11 @@ class DuckDB:
     def collect(self, frame: nw.LazyFrame) -> pa.Table:
         """The rows as an Arrow table."""
         return _plain(frame.to_native().to_arrow_table())
+
+    def batches(self, frame: nw.LazyFrame, table: Table) -> Iterator[pa.RecordBatch]:
+        """The rows, streamed."""
+        for batch in frame.to_native().to_arrow_reader(_BATCH_ROWS):
+            yield from table.conform(_plain(pa.Table.from_batches([batch]))).to_batches()
 
     def give(self, frame: nw.LazyFrame, table: Table) -> Any:
         """A relation; it keeps the connection alive."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import narwhals.stable.v2 as nw
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recon.identity import BLANKS, comparable, with_address, with_id_parts
 
@@ -54,7 +53,8 @@ def rows(people: nw.LazyFrame, records: nw.LazyFrame, settings: Settings, engine
         * `own_at`: when the row was opted out, where it is and that is known; `resubscribed_at`
         * `is_converted`; `fields`: standard or custom where only that field is ticked and the setting is `both`, else null
         * `a`: the number of the first row with the same address; null where the address joins nothing
-        * `link`: linked, stale or broken, on people with a Salesforce ID; `t`: the number of the record that it leads to
+        * `link`: linked, stale or broken, on people with a Salesforce ID; `t`: the number of the record that it leads to;
+          `broken_id`: the Salesforce ID where it leads to none
         * `v`: on converted Leads, the number of the Contact
         * `c`, `s`: the number of the first row of the cluster, of the sync component
     """
@@ -164,7 +164,8 @@ def _linked(found: nw.LazyFrame) -> nw.LazyFrame:
             .otherwise(nw.when(nw.col("_converted")).then(nw.lit("stale")).otherwise(nw.lit("linked")))
         )
     )
-    return joined.with_columns(link=link, t=nw.when(nw.col("_same")).then(nw.col("_t"))).drop(
+    joined = joined.with_columns(link=link, t=nw.when(nw.col("_same")).then(nw.col("_t")))
+    return joined.with_columns(broken_id=nw.when(nw.col("link") == "broken").then(nw.col("salesforce_id"))).drop(
         "_t", "_check", "_converted", "_same", "id_body", "id_check", "salesforce_id", "converted_contact_id"
     )
 
@@ -221,16 +222,16 @@ def causes(found: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
         nw.col("_user").any().alias("user"),
         nw.col("_bounce").any().alias("bounce"),
     )
-    named = nw.lit("")
+    named = []
     for place in range(1, CAUSES_NAMED + 1):
         uid = nw.concat_str(nw.lit("" if place == 1 else "; "), nw.col("system"), nw.lit(":"), nw.col("id"))
         one = out.filter(nw.col("_place") == place).select("c", uid.alias(f"_uid_{place}"))
         groups = groups.join(one, on="c", how="left")
-        named = nw.concat_str(named, nw.col(f"_uid_{place}").fill_null(""))
+        named.append(nw.col(f"_uid_{place}").fill_null(""))
     rest = nw.when(nw.col("_count") > CAUSES_NAMED).then(
         nw.concat_str(nw.lit(" (+"), (nw.col("_count") - CAUSES_NAMED).cast(nw.String), nw.lit(" more)"))
     )
-    groups = groups.with_columns(caused_by=nw.concat_str(named, rest.fill_null("")))
+    groups = groups.with_columns(caused_by=nw.concat_str(*named, rest.fill_null("")))
     return engine.hold(groups.drop("_count", *(f"_uid_{place}" for place in range(1, CAUSES_NAMED + 1))))
 
 
@@ -269,11 +270,3 @@ def merged(found: nw.LazyFrame, deciding: nw.LazyFrame, predicted: nw.LazyFrame)
         ),
         *("predicted_opted_out", "caused_by", "opted_out_at"),
     )
-
-
-def unusable_ids(found: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Which texts of a column can't be Salesforce ids; null counts as usable."""
-    from recon.sources.ids import to_18
-
-    _, good = to_18(found)
-    return pc.invert(pc.fill_null(good, fill_value=True))

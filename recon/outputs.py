@@ -1,0 +1,115 @@
+"""The files that a reconciliation leaves: exact for machines, harmless for people, the same bytes for the same rows on every engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recon.report.csv_safe import neutralise_column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from recon.tables import Table
+
+MERGED_FILE, ACTIONS_FILE, UNUSABLE_FILE, MANIFEST_FILE = (
+    "merged.parquet",
+    "actions.csv",
+    "unusable.csv",
+    "manifest.json",
+)
+
+#: Rows of a Parquet row group: fixed, so that the bytes don't depend on how an engine batches its rows.
+_GROUP_ROWS = 500_000
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Write a file under another name, and give it its own only when it is whole.
+
+    Files of a run hold personal data: only their owner may read them.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.touch(mode=0o600)
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_parquet(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -> int:
+    """Write a table as Parquet, exactly as it is, and return the number of its rows."""
+    import pyarrow.parquet as pq
+
+    rows = 0
+    with whole(path) as draft, pq.ParquetWriter(draft, table.schema, compression="zstd") as writer:
+        for group in _groups(batches, table, _GROUP_ROWS):
+            writer.write_table(group, row_group_size=_GROUP_ROWS)
+            rows += group.num_rows
+    return rows
+
+
+def write_csv(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -> int:
+    """Write a table as CSV for people, and return the number of its rows.
+
+    UTF-8, a header, LF; flags as true and false, times as 2026-11-24T18:00:00Z, null empty. A cell that a spreadsheet could take for
+    a formula begins with a single quote: see `recon.report.csv_safe`.
+    """
+    import pyarrow.csv as pacsv
+
+    text = pa.schema([pa.field(column.name, pa.string()) for column in table])
+    options = pacsv.WriteOptions(quoting_style="needed")
+    rows = 0
+    with whole(path) as draft, pacsv.CSVWriter(draft, text, write_options=options) as writer:
+        for group in _groups(batches, table, _GROUP_ROWS):
+            writer.write_table(pa.table([_as_text(group.column(name)) for name in table.names], schema=text))
+            rows += group.num_rows
+    return rows
+
+
+def _groups(batches: Iterable[pa.RecordBatch], table: Table, size: int) -> Iterator[pa.Table]:
+    """The rows in groups of one size, the last one smaller; one empty group where there are no rows."""
+    waiting: list[pa.RecordBatch] = []
+    held = 0
+    any_rows = False
+    for batch in batches:
+        waiting.append(batch)
+        held += batch.num_rows
+        while held >= size:
+            together = pa.Table.from_batches(waiting, schema=table.schema)
+            any_rows = True
+            yield together.slice(0, size).combine_chunks()
+            rest = together.slice(size)
+            waiting, held = rest.to_batches(), rest.num_rows
+    if held or not any_rows:
+        yield pa.Table.from_batches(waiting, schema=table.schema).combine_chunks()
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(column.type):
+        # Whole seconds, as recon writes times everywhere.
+        seconds = pc.floor_temporal(column, unit="second").cast(pa.timestamp("s", tz="UTC"))
+        return pc.strftime(seconds, format="%Y-%m-%dT%H:%M:%SZ")
+    if pa.types.is_string(column.type):
+        return neutralise_column(column)
+    return column.cast(pa.string())
+
+
+def write_json(document: Mapping[str, Any], path: Path) -> None:
+    """Write a JSON document with sorted keys, so that the same content is the same bytes."""
+    with whole(path) as draft:
+        draft.write_text(json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,242 @@
+"""What a reconciliation says in numbers: for the manifest, the notebooks and the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recon.categories import CATEGORIES
+from recon.clock import iso
+from recon.merge import SALES_CONNECT, SALESFORCE
+from recon.nightly import next_run
+from recon.report.mask import mask_address
+from recon.sources.ids import to_18
+from recon.tables import Column, Table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from recon.reconcile import Reconciliation
+    from recon.settings import Settings
+
+UNUSABLE = Table(
+    "unusable",
+    "one value that can't be used: its record is kept, but the value joins nothing",
+    (
+        Column("system", "string", "sales_connect or salesforce", required=True),
+        Column("id", "string", "the record's id in its system", required=True),
+        Column("column", "string", "where the value stands: email or salesforce_id", required=True),
+        Column("problem", "string", "what is wrong with it", required=True),
+    ),
+)
+
+
+def summary(result: Reconciliation, settings: Settings, now: datetime) -> dict[str, Any]:
+    """Count what the manifest holds about the result.
+
+    Parameters
+    ----------
+    result
+        From `recon.reconcile.reconcile`.
+    settings
+        Those it was made with.
+    now
+        The moment of the run: what is overdue, and which nightly run is the next.
+
+    Returns
+    -------
+    dict
+        The keys coverage, opted_out, categories, fix, could_be_mailed, overdue, tonight, large_clusters and, under counts, clusters.
+    """
+    return {
+        "coverage": _coverage(result),
+        "opted_out": _opted_out(result),
+        **_actions(result, now),
+        "tonight": _tonight(result, settings, now),
+        "large_clusters": _large_clusters(result, settings),
+        "clusters": _one(result, result.found.select(number=nw.col("c").n_unique()))["number"],
+    }
+
+
+def unusable(result: Reconciliation) -> pa.Table:
+    """The table `UNUSABLE`: addresses that are none, Salesforce ids that can't be ids; sorted by system, id, column."""
+    engine = result.engine
+    odd = result.found.filter(~nw.col("email").is_null() & nw.col("address").is_null()).select("n", "system", "id")
+    addresses = engine.collect(odd.sort("n")).drop(["n"])
+    given = engine.collect(
+        result.found.filter(~nw.col("broken_id").is_null()).select("n", "system", "id", "broken_id").sort("n")
+    )
+    _, good = to_18(given.column("broken_id"))
+    ids = given.filter(pc.invert(pc.fill_null(good, fill_value=False))).select(["system", "id"])
+    parts = [
+        _listed(addresses, "email", "this is no e-mail address, so it joins this record to no other"),
+        _listed(ids, "salesforce_id", "this can't be a Salesforce id, so it links this person to no record"),
+    ]
+    keys = [("system", "ascending"), ("id", "ascending"), ("column", "ascending")]
+    both: pa.Table = pa.concat_tables(parts)
+    return both.sort_by(keys)
+
+
+def _listed(rows: pa.Table, column: str, problem: str) -> pa.Table:
+    number = rows.num_rows
+    return UNUSABLE.conform(
+        pa.table(
+            {
+                "system": rows.column("system"),
+                "id": rows.column("id"),
+                "column": pa.array([column] * number, pa.string()),
+                "problem": pa.array([problem] * number, pa.string()),
+            }
+        )
+    )
+
+
+def _one(result: Reconciliation, frame: nw.LazyFrame) -> dict[str, Any]:
+    """The only row of a frame."""
+    row: dict[str, Any] = result.engine.collect(frame).to_pylist()[0]
+    return row
+
+
+def _counts(result: Reconciliation, frame: nw.LazyFrame, *by: str) -> dict[tuple[Any, ...], int]:
+    counted = result.engine.collect(frame.group_by(*by).agg(nw.len().alias("number")))
+    return {tuple(row[name] for name in by): row["number"] for row in counted.to_pylist()}
+
+
+def _coverage(result: Reconciliation) -> dict[str, dict[str, int]]:
+    """How each side's records are tied to the other side."""
+    found = result.found
+    addresses = found.filter(~nw.col("a").is_null()).select(
+        "a", _sc=nw.col("system") == SALES_CONNECT, _sf=nw.col("system") == SALESFORCE
+    )
+    sides = addresses.group_by("a").agg(nw.col("_sc").any(), nw.col("_sf").any())
+    pointed = found.filter(nw.col("link") == "linked").select(nw.col("t").alias("n")).unique()
+    rows = found.select("n", "a", "system", "link").join(sides, on="a", how="left")
+    rows = rows.join(result.engine.hold(pointed.with_columns(_pointed=nw.lit(value=True))), on="n", how="left")
+    here = nw.col("system") == SALES_CONNECT
+    matched = nw.when(here).then(nw.col("_sf")).otherwise(nw.col("_sc")).fill_null(value=False)
+    linked = nw.when(here).then(nw.col("link") == "linked").otherwise(nw.col("_pointed")).fill_null(value=False)
+    tie = (
+        nw.when(linked)
+        .then(nw.lit("linked"))
+        .otherwise(
+            nw.when(nw.col("link").is_in(["stale", "broken"]).fill_null(value=False))
+            .then(nw.concat_str("link", nw.lit("_link")))
+            .otherwise(nw.when(matched).then(nw.lit("address_only")).otherwise(nw.lit("unmatched")))
+        )
+    )
+    counted = _counts(result, rows.with_columns(tie=tie), "system", "tie")
+    people = ("linked", "stale_link", "broken_link", "address_only", "unmatched")
+    return {
+        "people": {name: counted.get((SALES_CONNECT, name), 0) for name in people},
+        "records": {name: counted.get((SALESFORCE, name), 0) for name in people if not name.endswith("_link")},
+    }
+
+
+def _opted_out(result: Reconciliation) -> dict[str, int]:
+    """Opted-out records a system, and clusters by the side that says so."""
+    rows = _counts(result, result.found.filter(nw.col("opted_out")), "system")
+    sides = result.found.select(
+        "c",
+        _sc=nw.col("system") == SALES_CONNECT,
+        _sf=nw.col("system") == SALESFORCE,
+        _sc_out=nw.col("opted_out") & (nw.col("system") == SALES_CONNECT),
+        _sf_out=nw.col("opted_out") & (nw.col("system") == SALESFORCE),
+    )
+    names = ("_sc", "_sf", "_sc_out", "_sf_out")
+    clusters = sides.group_by("c").agg(*(nw.col(name).any() for name in names))
+    counted = _counts(result, clusters, *names)
+    return {
+        SALES_CONNECT: rows.get((SALES_CONNECT,), 0),
+        SALESFORCE: rows.get((SALESFORCE,), 0),
+        "clusters": sum(number for (_, _, sc, sf), number in counted.items() if sc or sf),
+        "both_sides": counted.get((True, True, True, True), 0),
+        "sales_connect_only": counted.get((True, True, True, False), 0),
+        "salesforce_only": counted.get((True, True, False, True), 0),
+    }
+
+
+def _actions(result: Reconciliation, now: datetime) -> dict[str, Any]:
+    converted = result.found.select("n", "is_converted")
+    rows = result.actions_frame.select(
+        "n", "opted_out", "merged_opted_out", "predicted_opted_out", "category", "categories", "fix", "due_by"
+    ).join(converted, on="n", how="left")
+    late = (nw.col("due_by") < nw.lit(now.date(), nw.Date)).fill_null(value=False)
+    rows = rows.with_columns(
+        late=late, mailable=~nw.col("opted_out") & nw.col("merged_opted_out") & ~nw.col("is_converted")
+    )
+    keys = ("category", "categories", "fix", "predicted_opted_out", "late", "mailable")
+    counted = [(dict(zip(keys, key, strict=True)), number) for key, number in _counts(result, rows, *keys).items()]
+
+    def number(**wanted: Any) -> int:
+        return sum(n for row, n in counted if all(row[name] == value for name, value in wanted.items()))
+
+    return {
+        "actions": number(),
+        "categories": {
+            category.name: {
+                "primary": number(category=category.name),
+                "all": sum(n for row, n in counted if category.name in row["categories"].split(";")),
+            }
+            for category in CATEGORIES
+        },
+        "fix": {fix: number(fix=fix) for fix in ("toolkit", "admin", "nobody")},
+        "could_be_mailed": {
+            "total": number(mailable=True),
+            "tonight": number(mailable=True, predicted_opted_out=True),
+            **{
+                fix: number(mailable=True, predicted_opted_out=False, fix=fix) for fix in ("toolkit", "admin", "nobody")
+            },
+        },
+        "overdue": number(late=True),
+    }
+
+
+def _tonight(result: Reconciliation, settings: Settings, now: datetime) -> dict[str, Any]:
+    changed = result.merged_frame.filter(nw.col("predicted_opted_out") & ~nw.col("opted_out"))
+    counted = _counts(result, changed, "system")
+    return {
+        "enabled": settings.sync.enabled,
+        "run_at": iso(next_run(now, settings.sync)) if settings.sync.enabled else None,
+        "people_set": counted.get((SALES_CONNECT,), 0),
+        "records_set": counted.get((SALESFORCE,), 0),
+    }
+
+
+def _large_clusters(result: Reconciliation, settings: Settings) -> list[dict[str, Any]]:
+    """Clusters above the setting's size, largest first, each with the address or the record that joins most of its members."""
+    engine, found = result.engine, result.found
+    sizes = found.group_by("c").agg(nw.len().alias("size"))
+    large = engine.hold(sizes.filter(nw.col("size") > settings.clusters.report_above))
+    members = engine.hold(
+        found.join(large, on="c", how="inner").select("n", "c", "size", "a", "t", "address", "system", "id")
+    )
+    addresses = engine.collect(
+        members.filter(~nw.col("a").is_null()).group_by("c", "a").agg(nw.len().alias("number"), nw.col("address").min())
+    ).to_pylist()
+    hubs = engine.collect(
+        members.filter(~nw.col("t").is_null()).group_by("c", "t").agg(nw.len().alias("number"))
+    ).to_pylist()
+    uid = nw.concat_str("system", nw.lit(":"), "id").alias("uid")
+    names = {row["n"]: row["uid"] for row in engine.collect(members.select("n", uid)).to_pylist()}
+    listed = []
+    for row in sorted(engine.collect(large).to_pylist(), key=lambda row: (-row["size"], row["c"])):
+        by_address = [each for each in addresses if each["c"] == row["c"]]
+        by_link = [each for each in hubs if each["c"] == row["c"]]
+        address = max(by_address, key=lambda each: (each["number"], -each["a"]), default=None)
+        hub = max(by_link, key=lambda each: (each["number"], -each["t"]), default=None)
+        entry = {"cluster": names[row["c"]], "size": row["size"]}
+        if address is not None and (hub is None or address["number"] >= hub["number"]):
+            entry |= {
+                "joined_by": "address",
+                "members": address["number"],
+                "value_masked": mask_address(address["address"]),
+            }
+            entry["uid"] = names[address["a"]]
+        else:
+            assert hub is not None
+            entry |= {"joined_by": "link", "members": hub["number"] + 1, "value_masked": None, "uid": names[hub["t"]]}
+        listed.append(entry)
+    return listed
