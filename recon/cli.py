@@ -1,0 +1,277 @@
+"""The command line: arguments in, one job called, exit code out.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage, or input refused; 3 done, and something needs action (only where it was asked for).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from recon import __version__
+from recon.errors import ReconError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from recon.progress import Progress
+
+NEEDS_ACTION = 3
+
+_EXISTING = click.Path(path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class _Group(click.Group):
+    """Turns what recon raises into a sentence on stderr and an exit code; `--debug` shows where it came from."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ReconError as error:
+            _debug(ctx)
+            click.echo(f"recon: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            raise click.Abort from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user gets a sentence, and no row's values
+            _debug(ctx)
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            click.echo(
+                f"recon: this should not have happened: {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}.\n"
+                "  What to do: run it again with `recon --debug ...` and send the developers what it prints; look through it first, it "
+                "may hold values of a row.",
+                err=True,
+            )
+            ctx.exit(1)
+
+
+def _debug(ctx: click.Context) -> None:
+    if ctx.params.get("debug"):
+        traceback.print_exc()
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="recon")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--quiet", is_flag=True, help="Print no progress and no summary; errors are still told.")
+@click.pass_context
+def main(ctx: click.Context, debug: bool, quiet: bool) -> None:  # noqa: FBT001 - click passes flags
+    """Reconcile opt-outs between Marketo Sales Connect and Salesforce, and prove it.
+
+    Start with `recon demo`, which shows everything on systems of its own; then `recon init` makes a workspace for yours.
+    """
+    ctx.obj = {"quiet": quiet, "debug": debug}
+
+
+_workspace = click.option(
+    "--workspace", "-w", type=_FOLDER, default=Path(), help="Folder with recon.toml; this one by default."
+)
+
+
+@main.command()
+@click.argument("folder", type=_FOLDER)
+def init(folder: Path) -> None:
+    """Make a workspace in FOLDER: recon.toml with every setting explained, notebooks/, reports/, inbox/."""
+    from recon import workspace
+
+    for path in workspace.init(folder):
+        _say(f"  {path}")
+    _say(f"Next: edit {folder / 'recon.toml'}, then `recon pull -w {folder}` and `recon diff -w {folder}`.")
+
+
+@main.command()
+@_workspace
+def pull(workspace: Path) -> None:
+    """Pull both datasets into a snapshot."""
+    from recon import jobs
+
+    _say(jobs.pull(workspace, progress=_progress()).summary())
+
+
+def _column(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for value in values:
+        name, equals, header = value.partition("=")
+        if not equals or not name or not header:
+            raise click.BadParameter(f'{value!r} is not of the form NAME=HEADER, like unsubscribed="Opted out?"')
+        found[name.strip()] = header
+    return found
+
+
+@main.command()
+@_workspace
+@click.option("--people", type=_EXISTING, help="People of Sales Connect: CSV, Parquet or Excel.")
+@click.option("--leads", type=_EXISTING, help="Leads of Salesforce, with API names as headers, or a report export.")
+@click.option("--contacts", type=_EXISTING, help="Contacts of Salesforce, likewise.")
+@click.option("--snapshot", help="A snapshot's id; the newest one by default.")
+@click.option("--column", "columns", multiple=True, callback=_column, help="NAME=HEADER: a header of the people file.")
+@click.option("--out", type=_FOLDER, help="Folder for the files; reports/RUN_ID of the workspace by default.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "pandas", "duckdb"]),
+    default="auto",
+    show_default=True,
+    help="What computes.",
+)
+@click.option("--exit-code", is_flag=True, help="Exit with 3 if any record needs action.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the summary.")
+def diff(
+    workspace: Path,
+    people: Path | None,
+    leads: Path | None,
+    contacts: Path | None,
+    snapshot: str | None,
+    columns: dict[str, str],
+    out: Path | None,
+    engine: str,
+    exit_code: bool,  # noqa: FBT001 - click passes flags
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Merge, predict the next nightly run, and list what needs action: from the newest snapshot, or from files.
+
+    Writes merged.parquet, actions.csv, unusable.csv and manifest.json.
+    """
+    from recon import jobs
+
+    result = jobs.reconcile(
+        workspace,
+        people=people,
+        leads=leads,
+        contacts=contacts,
+        snapshot=snapshot,
+        columns=columns,
+        engine=engine,
+        out=out,
+        progress=_progress(),
+    )
+    if as_json:
+        click.echo(json.dumps(result.manifest, ensure_ascii=False, indent=2, sort_keys=True))
+    else:
+        _say(result.summary())
+    if exit_code and result.manifest["rows"]["actions"]:
+        click.get_current_context().exit(NEEDS_ACTION)
+
+
+@main.command()
+@_workspace
+@click.option("--run", "run_id", help="The run, or its folder; the newest one by default.")
+def report(workspace: Path, run_id: str | None) -> None:
+    """Write compliance.html for a run."""
+    from recon import jobs
+
+    click.echo(jobs.report(workspace, run_id=run_id).path)
+
+
+@main.command()
+@_workspace
+@click.option("--run-id", help="The run's id; made from the time by default.")
+@click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A notebook parameter.")
+@click.option("--exit-code", is_flag=True, help="Exit with 3 if any record needs action.")
+def run(workspace: Path, run_id: str | None, parameters: tuple[str, ...], exit_code: bool) -> None:  # noqa: FBT001
+    """The whole batch job: pull, reconcile, report, through the notebooks; executed copies are kept with the run."""
+    from recon import batch, jobs
+    from recon.clock import from_environment
+
+    clock = from_environment()
+    given = {}
+    for each in parameters:
+        name, equals, value = each.partition("=")
+        if not equals:
+            raise UsageError(f"--parameter {each!r} is not of the form NAME=VALUE.", hint="Like -p engine=pandas.")
+        given[name] = value
+    result = batch.run(
+        workspace, run_id=run_id or jobs.new_run_id(clock), parameters=batch.from_text(given), clock=clock, say=_say
+    )
+    _say(str(result.folder / "compliance.html"))
+    if exit_code and json.loads((result.folder / "manifest.json").read_text("utf-8"))["rows"]["actions"]:
+        click.get_current_context().exit(NEEDS_ACTION)
+
+
+@main.command()
+@click.option(
+    "--dir", "folder", type=_FOLDER, default=Path("demo"), show_default=True, help="Where its workspace goes."
+)
+@click.option(
+    "--people", type=click.IntRange(1), default=1000, show_default=True, help="People in the demo's Sales Connect."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other people.")
+def demo(folder: Path, people: int, seed: int) -> None:
+    """Everything, on two systems of its own: no server, no account, no network."""
+    from recon.demo import run as run_demo
+
+    run_demo(folder, people=people, seed=seed, say=_say, progress=_progress())
+
+
+@main.command()
+@click.option(
+    "--dir", "folder", type=_FOLDER, default=Path("sandbox"), show_default=True, help="Where its state is kept."
+)
+@click.option("--people", type=click.IntRange(1), default=1000, show_default=True, help="People, where it is new.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other people.")
+@click.option(
+    "--salesforce-port", type=click.IntRange(0, 65535), default=0, help="Port of the Salesforce; 0 takes a free one."
+)
+@click.option(
+    "--gateway-port", type=click.IntRange(0, 65535), default=0, help="Port of the gateway; 0 takes a free one."
+)
+@click.option("--at", help="Let its clock stand at this time, like 2026-11-24T18:00:00Z; by default it runs.")
+def sandbox(folder: Path, people: int, seed: int, salesforce_port: int, gateway_port: int, at: str | None) -> None:
+    """Serve a Salesforce and a Sales Connect of your own on loopback, until stopped (Ctrl-C)."""
+    import signal
+    import threading
+    from datetime import datetime
+
+    from recon.sandbox.served import serve
+
+    moment = None
+    if at is not None:
+        try:
+            moment = datetime.fromisoformat(at)
+        except ValueError:
+            raise UsageError(f"--at {at!r} is no time.", hint="Write it like 2026-11-24T18:00:00Z.") from None
+        if moment.tzinfo is None:
+            raise UsageError(f"--at {at!r} has no time zone.", hint="Write it like 2026-11-24T18:00:00Z.")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    serve(
+        folder,
+        people=people,
+        seed=seed,
+        salesforce_port=salesforce_port,
+        gateway_port=gateway_port,
+        at=moment,
+        echo=click.echo,
+        stop=stop,
+    )
+
+
+def _quiet() -> bool:
+    context = click.get_current_context(silent=True)
+    return bool(context and context.find_root().params.get("quiet"))
+
+
+def _say(text: str) -> None:
+    if not _quiet():
+        click.echo(text)
+
+
+def _progress() -> Progress:
+    from recon.progress import SILENT, Progress
+
+    return SILENT if _quiet() else Progress()
+
+
+if TYPE_CHECKING:
+    Command = Callable[..., None]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,472 @@
+"""The batch jobs: what the notebooks and the command line call. Each takes a workspace, does one step, and leaves files.
+
+A workspace is a folder with a recon.toml (see `recon init`). Without one, the defaults hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon import __version__, settings
+from recon.clock import SystemClock, from_environment, iso
+from recon.errors import InputRefused, UsageError
+from recon.progress import SILENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    import pyarrow as pa
+
+    from recon.clock import Clock
+    from recon.engine import Engine
+    from recon.progress import Progress
+    from recon.reconcile import Reconciliation
+    from recon.settings import Settings
+    from recon.sources.base import Extract
+
+MANIFEST_SCHEMA = 1
+_LIBRARIES = ("duckdb", "narwhals", "pandas", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """A snapshot that was pulled.
+
+    Attributes
+    ----------
+    snapshot_id, folder
+        The snapshot.
+    rows
+        Rows by input: people, leads, contacts.
+    inputs
+        Where they came from, as in the manifest.
+    """
+
+    snapshot_id: str
+    folder: Path
+    rows: dict[str, int]
+    inputs: list[dict[str, Any]]
+
+    def summary(self) -> str:
+        """What was pulled, in lines for people."""
+        lines = [f"Snapshot {self.snapshot_id}"]
+        lines += [f"  {each['name']}: {each['rows']:,} rows from {each['origin']}" for each in self.inputs]
+        return "\n".join([*lines, f"  kept in {self.folder}"])
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A reconciliation that was made, and the files it left.
+
+    Attributes
+    ----------
+    run_id
+        The run.
+    folder
+        Where its files are.
+    manifest
+        What manifest.json holds.
+    """
+
+    run_id: str
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def merged_path(self) -> Path:
+        """The file merged.parquet."""
+        return self.folder / "merged.parquet"
+
+    @property
+    def actions_path(self) -> Path:
+        """The file actions.csv."""
+        return self.folder / "actions.csv"
+
+    def merged(self) -> pd.DataFrame:
+        """The table `recon.tables.MERGED`, with pandas' usual types. Holds addresses."""
+        import pyarrow.parquet as pq
+
+        from recon.engine import to_pandas
+
+        frame: pd.DataFrame = to_pandas(pq.read_table(self.merged_path))
+        return frame
+
+    def actions(self) -> pd.DataFrame:
+        """The table `recon.tables.ACTIONS` as it stands in actions.csv: all text. Holds addresses."""
+        import pandas as pd
+
+        return pd.read_csv(self.actions_path, dtype="str", keep_default_na=False, na_values=[""])
+
+    def categories(self) -> pd.DataFrame:
+        """One row a category that was found: how many records, what it means, who mends it, what to do."""
+        import pandas as pd
+
+        from recon.categories import CATEGORIES
+
+        counted = self.manifest["categories"]
+        rows = [
+            {
+                "category": each.name,
+                "records": counted[each.name]["primary"],
+                "also": counted[each.name]["all"] - counted[each.name]["primary"],
+                "meaning": each.meaning,
+                "fix": each.fix,
+                "to do": each.to_do,
+            }
+            for each in CATEGORIES
+            if counted[each.name]["all"]
+        ]
+        return pd.DataFrame(rows, columns=["category", "records", "also", "meaning", "fix", "to do"])
+
+    def coverage(self) -> pd.DataFrame:
+        """How the records of each side are tied to the other one: one row a kind of tie."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.manifest["coverage"]).rename(
+            columns={"people": "Sales Connect people", "records": "Salesforce records"}
+        )
+        return frame.astype("Int64")
+
+    def summary(self) -> str:
+        """What was found, in lines for people."""
+        return "\n".join(_summary_lines(self.manifest, self.folder))
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResult:
+    """A report that was written."""
+
+    run_id: str
+    path: Path
+
+
+def new_run_id(clock: Clock) -> str:
+    """A run's id, from the time: `20261124T180000Z`."""
+    return clock.now().strftime("%Y%m%dT%H%M%SZ")
+
+
+def pull(
+    workspace: str | Path = ".",
+    *,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> PullResult:
+    """Pull both datasets into a snapshot.
+
+    Parameters
+    ----------
+    workspace
+        Where recon.toml says what the sources are: the gateway and Salesforce's API, or the files of [run].
+    clock, progress, environ
+        The time, where progress is shown, and the environment that holds the secrets; by default the machine's own and silence.
+
+    Raises
+    ------
+    SettingsError
+        If recon.toml or the environment can't be used, or names no source.
+    SourceError
+        If a system doesn't answer as it must; nothing is kept then.
+    InputRefused
+        If a file can't be used.
+    """
+    from recon import snapshot
+    from recon.sources import pulling
+
+    clock = clock or from_environment()
+    loaded = settings.load(Path(workspace))
+    pulled = pulling.pull(
+        loaded, environ=os.environ if environ is None else environ, clock=clock, progress=progress or SILENT
+    )
+    kept = snapshot.write(loaded.run.snapshots, pulled, loaded, clock=clock)
+    inputs = [each.as_json() for each in pulled.inputs]
+    return PullResult(kept.id, kept.folder, {each.name: each.rows for each in pulled.inputs}, inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What a reconciliation is made of."""
+
+    people: pa.Table
+    records: pa.Table
+    inputs: list[dict[str, Any]]
+    snapshot: dict[str, Any] | None
+    straddles: bool | None
+
+
+def reconcile(
+    workspace: str | Path = ".",
+    *,
+    people: str | Path | None = None,
+    leads: str | Path | None = None,
+    contacts: str | Path | None = None,
+    snapshot: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    engine: str = "auto",
+    out: str | Path | None = None,
+    run_id: str | None = None,
+    clock: Clock | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Merge both datasets, predict the next nightly run, list the records that need action, and leave the run's files.
+
+    Parameters
+    ----------
+    workspace
+        Where recon.toml and the snapshots are.
+    people, leads, contacts
+        Files to read instead of a snapshot: people, and Leads or Contacts or both.
+    snapshot
+        A snapshot's id; by default the newest one.
+    columns
+        Headers of the people file, canonical name -> header; added to those of recon.toml.
+    engine
+        auto, duckdb or pandas.
+    out
+        Folder for the files; by default `reports/<run_id>` in the workspace.
+    run_id
+        By default made from the time.
+
+    Returns
+    -------
+    RunResult
+        The run. Its folder holds merged.parquet, actions.csv, unusable.csv and manifest.json.
+
+    Raises
+    ------
+    InputRefused
+        If a file can't be used, with everything that is wrong with it; nothing is written then.
+    UsageError
+        If the arguments contradict each other, or there is no such snapshot.
+    """
+    from recon.engine import engine_named
+    from recon.reconcile import reconcile as compute
+
+    clock = clock or from_environment()
+    now = clock.now()
+    run_id = run_id or new_run_id(clock)
+    loaded = settings.load(Path(workspace))
+    folder = Path(out) if out is not None else loaded.run.reports / _plain_name(run_id)
+    with (progress or SILENT).task("Reconcile", 3, "steps") as task:
+        if people or leads or contacts:
+            if snapshot:
+                raise UsageError("a snapshot and files can't be reconciled at once.", hint="Give one or the other.")
+            data = _from_files(loaded, people, leads, contacts, columns or {})
+        else:
+            data = _from_snapshot(loaded, snapshot)
+        task.advance(1)
+        chosen: Engine = engine_named(engine)
+        result = compute(data.people, data.records, loaded, engine=chosen)
+        task.advance(1)
+        manifest = {
+            "schema": MANIFEST_SCHEMA,
+            "run_id": run_id,
+            "created_at": iso(now),
+            "clock": "system" if isinstance(clock, SystemClock) else "set",
+            "tool": {"recon": __version__, "python": platform.python_version()}
+            | {name: version(name) for name in _LIBRARIES},
+            "engine": chosen.name,
+            **_settings_in_force(loaded),
+            "snapshot": data.snapshot,
+            "inputs": data.inputs,
+            "straddles": data.straddles,
+            "ledger": None,
+            **_counted(result, data, loaded, clock),
+        }
+        manifest["outputs"] = _write(result, manifest, folder)
+        task.advance(1)
+    return RunResult(run_id, folder, manifest)
+
+
+def report(workspace: str | Path = ".", *, run_id: str | None = None, clock: Clock | None = None) -> ReportResult:
+    """Write a run's compliance.html.
+
+    Parameters
+    ----------
+    workspace
+        Where recon.toml and the runs are.
+    run_id
+        The run, or its folder; by default the newest one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such run.
+    ReconError
+        If the run's files contradict each other.
+    """
+    from recon.report import build
+
+    loaded = settings.load(Path(workspace))
+    folder = _run_folder(loaded, run_id)
+    path = build(folder, loaded, clock=clock or from_environment())
+    return ReportResult(folder.name, path)
+
+
+def _run_folder(loaded: Settings, run_id: str | None) -> Path:
+    if run_id is not None:
+        for folder in (loaded.run.reports / run_id, Path(run_id)):
+            if (folder / "manifest.json").is_file():
+                return folder
+        raise UsageError(f"there is no run {run_id!r} in {loaded.run.reports}.", hint="Run `recon diff` first.")
+    runs = sorted(path.parent for path in loaded.run.reports.glob("*/manifest.json"))
+    if not runs:
+        raise UsageError(f"there is no run in {loaded.run.reports}.", hint="Run `recon diff` first.")
+    return max(
+        runs, key=lambda folder: (json.loads((folder / "manifest.json").read_text("utf-8"))["created_at"], folder.name)
+    )
+
+
+def _plain_name(run_id: str) -> str:
+    if not run_id or run_id.startswith(".") or set(run_id) & set('/\\:\0{}<>"|?*'):
+        raise UsageError(f"{run_id!r} can't be a run's id.", hint="Use letters, digits, '-' and '_'.")
+    return run_id
+
+
+def _from_files(
+    loaded: Settings,
+    people: str | Path | None,
+    leads: str | Path | None,
+    contacts: str | Path | None,
+    columns: Mapping[str, str],
+) -> _Data:
+    import pyarrow as pa
+
+    from recon.sources import files
+
+    if people is None or (leads is None and contacts is None):
+        missing = "--people" if people is None else "--leads or --contacts"
+        raise UsageError(
+            f"both sides are needed: {missing} is missing.",
+            hint="Give --people FILE and --leads FILE or --contacts FILE, or both; without any, the newest snapshot is used.",
+        )
+    connect, salesforce = loaded.sales_connect, loaded.salesforce
+    problems = []
+    extracts: list[Extract] = []
+    targets = {"opt_out_field": salesforce.opt_out_field, "custom_field": salesforce.custom_field}
+
+    def read(reader: Any, path: str | Path, **options: Any) -> None:
+        # Every file is looked at before any is refused: one round of mending for all of them.
+        try:
+            extracts.append(reader(Path(path), **options))
+        except InputRefused as refused:
+            problems.extend(refused.problems)
+
+    read(files.read_people, people, columns=connect.columns | dict(columns), encoding=connect.encoding)
+    if leads is not None:
+        read(files.read_leads, leads, **targets)
+    if contacts is not None:
+        read(files.read_contacts, contacts, **targets)
+    if problems:
+        raise InputRefused(problems)
+    first, *rest = extracts
+    inputs = [source.as_json() for extract in extracts for source in extract.inputs]
+    return _Data(first.table, pa.concat_tables([each.table for each in rest]), inputs, None, None)
+
+
+def _from_snapshot(loaded: Settings, wanted: str | None) -> _Data:
+    import pyarrow.parquet as pq
+
+    from recon import snapshot
+
+    folder = loaded.run.snapshots
+    found = snapshot.newest(folder) if wanted is None else snapshot.read(folder / _plain_name(wanted))
+    digest = hashlib.sha256((found.folder / "manifest.json").read_bytes()).hexdigest()
+    return _Data(
+        pq.read_table(found.people),
+        pq.read_table(found.records),
+        found.manifest["inputs"],
+        {"id": found.id, "manifest_sha256": digest},
+        found.manifest["straddles"],
+    )
+
+
+def _settings_in_force(loaded: Settings) -> dict[str, Any]:
+    """The settings as JSON, and their hash. Paths are left out: they say where a workspace lies, not what was done."""
+    values = loaded.model_dump(mode="json", exclude={"run"})
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return {"settings": values, "settings_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _counted(result: Reconciliation, data: _Data, loaded: Settings, clock: Clock) -> dict[str, Any]:
+    import pyarrow.compute as pc
+
+    from recon.summary import summary
+
+    counts = summary(result, loaded, clock.now())
+    objects = {row["values"]: row["counts"] for row in pc.value_counts(data.records.column("object")).to_pylist()}
+    deleted = pc.sum(data.records.column("is_deleted")).as_py() or 0
+    rows = {
+        "people": data.people.num_rows,
+        "leads": objects.get("Lead", 0),
+        "contacts": objects.get("Contact", 0),
+        "deleted": deleted,
+        "merged": data.people.num_rows + data.records.num_rows - deleted,
+        "clusters": counts.pop("clusters"),
+        "actions": counts.pop("actions"),
+    }
+    return {"rows": rows, **counts}
+
+
+def _write(result: Reconciliation, manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write the run's files into a hidden folder, and move them to their place when all are whole; the manifest comes last."""
+    from recon import outputs
+    from recon.summary import UNUSABLE, unusable
+    from recon.tables import ACTIONS, MERGED
+
+    engine = result.engine
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
+        draft = Path(name)
+        merged = engine.batches(result.merged_frame.sort("n").drop("n"), MERGED)
+        actions = engine.batches(result.actions_frame.sort("n").drop("n"), ACTIONS)
+        odd = unusable(result)
+        written = {
+            outputs.MERGED_FILE: outputs.write_parquet(merged, MERGED, draft / outputs.MERGED_FILE),
+            outputs.ACTIONS_FILE: outputs.write_csv(actions, ACTIONS, draft / outputs.ACTIONS_FILE),
+            outputs.UNUSABLE_FILE: outputs.write_csv(odd.to_batches(), UNUSABLE, draft / outputs.UNUSABLE_FILE),
+        }
+        columns = odd.column("column").to_pylist()
+        manifest["unusable"] = {"addresses": columns.count("email"), "ids": columns.count("salesforce_id")}
+        manifest["outputs"] = {
+            file: {"rows": rows, "sha256": outputs.sha256(draft / file)} for file, rows in written.items()
+        }
+        outputs.write_json(manifest, draft / outputs.MANIFEST_FILE)
+        for file in (*written, outputs.MANIFEST_FILE):
+            (draft / file).replace(folder / file)
+    done: dict[str, Any] = manifest["outputs"]
+    return done
+
+
+def _summary_lines(manifest: dict[str, Any], folder: Path) -> list[str]:
+    rows, mailed, tonight = manifest["rows"], manifest["could_be_mailed"], manifest["tonight"]
+    lines = [
+        f"Run {manifest['run_id']}",
+        f"  {rows['people']:,} people, {rows['leads']:,} Leads, {rows['contacts']:,} Contacts ({rows['deleted']:,} deleted): "
+        f"{rows['clusters']:,} persons, {manifest['opted_out']['clusters']:,} of them opted out somewhere",
+        f"  {mailed['total']:,} records could be mailed although the person opted out; "
+        f"{mailed['tonight']:,} of them the next nightly run will mend"
+        + (f" ({tonight['run_at']})" if tonight["enabled"] else " (the sync is switched off)"),
+        f"  {rows['actions']:,} records need action: toolkit {manifest['fix']['toolkit']:,}, admin {manifest['fix']['admin']:,}, "
+        f"nobody {manifest['fix']['nobody']:,}; {manifest['overdue']:,} overdue",
+    ]
+    lines += [
+        f"    {name:<20} {count['primary']:>9,}" for name, count in manifest["categories"].items() if count["primary"]
+    ]
+    odd = manifest["unusable"]
+    if odd["addresses"] or odd["ids"]:
+        lines.append(
+            f"  kept but unusable: {odd['addresses']:,} addresses, {odd['ids']:,} Salesforce ids (unusable.csv)"
+        )
+    if manifest["large_clusters"]:
+        lines.append(f"  {len(manifest['large_clusters']):,} clusters are suspiciously large: see the report")
+    return [*lines, f"  files in {folder}"]
