@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 
 from recon.sandbox.salesforce.errors import Fault
 from recon.sandbox.salesforce.records import ADMIN
-from recon.sandbox.salesforce.wire import fault_response, read_body
+from recon.sandbox.salesforce.wire import fault_response, read_body, whole_number
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -152,7 +152,7 @@ class Login:
         )
 
     def _address(self, request: Request) -> str:
-        return self.org.instance_url or f"{request.url.scheme}://{request.headers['host']}"
+        return self.org.instance_url or f"{request.url.scheme}://{request.url.netloc}"
 
     def _grant(self, form: dict[str, str], authorization: str | None) -> None:
         match form.get("grant_type"):
@@ -207,7 +207,8 @@ class Login:
     async def soap(self, request: Request) -> Response:
         """``POST /services/Soap/u/{version}``: the call login()."""
         version = request.path_params["version"]
-        if not version.removesuffix(".0").isdigit() or int(version.removesuffix(".0")) >= SOAP_RETIRED:
+        number = whole_number(version.removesuffix(".0"))
+        if number is None or number >= SOAP_RETIRED:
             return _soap_fault("UNSUPPORTED_API_VERSION", "Invalid Api version specified on URL")
         if not self.org.soap_login:
             return _soap_fault("INVALID_OPERATION", "SOAP API login() is disabled by default in this org.")

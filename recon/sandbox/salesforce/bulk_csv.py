@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _TRUE = ("yes", "y", "true", "on", "1")
 _FALSE = ("no", "n", "false", "off", "0")
 _NO_VALUE = "#N/A"
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,7 @@ def read_sheet(content: bytes, sobject: SObject, delimiter: str, line_ending: st
         text = content.decode()
     except UnicodeDecodeError:
         raise JobFailed("ClientInputError : The data is not valid UTF-8") from None
-    first = text[: text.find("\n") + 1]
-    if first and first.endswith("\r\n") != (line_ending == "CRLF"):
+    if _strange_ends(text, line_ending):
         raise JobFailed(
             f"ClientInputError : LineEnding is invalid on user data. Current LineEnding setting is {line_ending}"
         )
@@ -87,6 +88,15 @@ def read_sheet(content: bytes, sobject: SObject, delimiter: str, line_ending: st
                 f"InvalidBatch : Record {number} has {len(row)} fields, the header has {len(header)}", unread
             )
     return Sheet(header, fields, id_column, rows)
+
+
+def _strange_ends(text: str, line_ending: str) -> bool:
+    """Whether a line ends in another way than the job says; a line break in quotes is part of a value."""
+    bare = _QUOTED.sub("", text)
+    if line_ending == "CRLF":
+        bare = bare.replace("\r\n", "")
+        return "\n" in bare or "\r" in bare
+    return "\r" in bare
 
 
 def _columns(sheet: Sheet, sobject: SObject) -> tuple[list[Field | None], int | None]:

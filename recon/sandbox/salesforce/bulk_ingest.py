@@ -7,6 +7,7 @@ rows; the second look writes the rest and completes it. A job aborted in between
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ class IngestJobs:
     def listing(self, call: Call) -> Response:
         """``GET /jobs/ingest``."""
         with call.store.transaction():
-            found = [job.info(brief=True) for job in self._jobs.values()]
+            found = [job.info(brief=True) for job in list(self._jobs.values())]
         return JSONResponse({"done": True, "records": found, "nextRecordsUrl": None})
 
     def _job(self, call: Call) -> IngestJob:
@@ -161,9 +162,10 @@ class IngestJobs:
             elif job.state in _ENDED:
                 raise Fault(400, "INVALIDJOBSTATE", f"Aborting a job in state {job.state} is not allowed")
             elif job.sheet is None and job.content is not None:
-                self._read(job)
-            if job.state != "Failed":
-                job.state = str(state)
+                # Only for the unprocessed rows: nobody will be told what else may be wrong with the file.
+                with suppress(JobFailed):
+                    job.sheet = self._sheet(job)
+            job.state = str(state)
             job.changed = call.store.now()
             return JSONResponse(job.info(brief=True))
 
@@ -185,11 +187,14 @@ class IngestJobs:
 
     def _read(self, job: IngestJob) -> None:
         try:
-            job.sheet = read_sheet(job.content or b"", job.sobject, job.delimiter, job.line_ending)
+            job.sheet = self._sheet(job)
         except JobFailed as failed:
             job.state = "Failed"
             job.error = str(failed)
             job.sheet = failed.sheet
+
+    def _sheet(self, job: IngestJob) -> Sheet:
+        return read_sheet(job.content or b"", job.sobject, job.delimiter, job.line_ending)
 
     def _write(self, call: Call, job: IngestJob, most: int | None) -> None:
         if job.sheet is None:
@@ -201,7 +206,7 @@ class IngestJobs:
     def _write_row(self, call: Call, job: IngestJob, sheet: Sheet, row: Sequence[str]) -> RecordFault | None:
         given = "" if sheet.id_column is None else row[sheet.id_column]
         if not given:
-            return RecordFault(400, "MISSING_ARGUMENT", "Id not specified", [])
+            return RecordFault(400, "MISSING_ARGUMENT", "Id not specified in an update call", [])
         try:
             write(call.store, job.sobject, resolve_id(job.sobject, given), row_values(sheet, row), call.user_id)
         except RecordFault as fault:
@@ -257,4 +262,8 @@ def _results(job: IngestJob, kind: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _row_error(fault: RecordFault | None) -> str:
-    return "" if fault is None else f"{fault.code}:{fault.message}:{', '.join(fault.fields or [])} --"
+    """Code, message and fields, as in ``REQUIRED_FIELD_MISSING:Required fields are missing: [LastName]:LastName --``."""
+    if fault is None:
+        return ""
+    fields = f"{', '.join(fault.fields)} " if fault.fields else ""
+    return f"{fault.code}:{fault.message}:{fields}--"

@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from recon.sandbox.salesforce.errors import Fault
 from recon.sandbox.salesforce.records import new_id
 from recon.sandbox.salesforce.soql import Compiled, compile_query, prepare
+from recon.sandbox.salesforce.wire import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,10 +96,10 @@ def choice(body: dict[str, Any], name: str, allowed: dict[str, str], default: st
     Fault
         ``INVALIDJOB``.
     """
-    value = body.get(name, default)
-    if value not in allowed:
+    value: object = body.get(name, default)
+    if not isinstance(value, str) or value not in allowed:
         raise Fault(400, "INVALIDJOB", f"{name} must be one of {', '.join(allowed)}")
-    return str(value)
+    return value
 
 
 class QueryJobs:
@@ -143,7 +144,7 @@ class QueryJobs:
     def listing(self, call: Call) -> Response:
         """``GET /jobs/query``."""
         with call.store.transaction():
-            found = [job.info() for job in self._jobs.values()]
+            found = [job.info() for job in list(self._jobs.values())]
         return JSONResponse({"done": True, "records": found, "nextRecordsUrl": None})
 
     def _job(self, call: Call) -> QueryJob:
@@ -248,9 +249,10 @@ def _check_bulk(compiled: Compiled) -> None:
 def _number(text: str | None, default: int) -> int:
     if text is None:
         return default
-    if not text.isdigit() or int(text) == 0:
+    number = whole_number(text)
+    if not number:
         raise Fault(400, "INVALID_ARGUMENT", "maxRecords must be a whole number above 0")
-    return int(text)
+    return number
 
 
 def _locator(row: int) -> str:
@@ -264,6 +266,7 @@ def _row_of(locator: str | None, rows: int) -> int:
         text = base64.urlsafe_b64decode(locator + "=" * (-len(locator) % 4)).decode("ascii")
     except (binascii.Error, ValueError):
         text = ""
-    if not text.isdigit() or int(text) >= rows or _locator(int(text)) != locator:
+    row = whole_number(text)
+    if row is None or row >= rows or _locator(row) != locator:
         raise Fault(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
-    return int(text)
+    return row

@@ -5,6 +5,7 @@ Source: REST API Developer Guide, sObject Collections.
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from recon.sandbox.salesforce.wire import Call
 
 _MOST = 200
+_MOST_CHUNKS = 10
 _ROLLED_BACK = RecordFault(
     400,
     "ALL_OR_NONE_OPERATION_ROLLED_BACK",
@@ -45,8 +47,12 @@ def update(call: Call) -> Response:
     if not isinstance(all_or_none, bool):
         raise Fault(400, "JSON_PARSER_ERROR", "allOrNone must be true or false")
     if len(rows) > _MOST:
-        message = f"record limit reached. cannot submit more than {_MOST} records in this request"
-        raise Fault(400, "EXCEEDED_MAX_SIZE_REQUEST", message)
+        message = f"record limit reached. cannot submit more than {_MOST} records into this call"
+        raise Fault(400, "EXCEEDED_ID_LIMIT", message)
+    if len(list(groupby(rows, key=lambda row: _kind(row).lower()))) > _MOST_CHUNKS:
+        # The words are Salesforce's; no source tells the code.
+        message = f"Cannot have more than {_MOST_CHUNKS} chunks in a single operation. Please rearrange the data to reduce chunking."
+        raise Fault(400, "LIMIT_EXCEEDED", message)
     try:
         outcomes = _update_all(call, rows, all_or_none=all_or_none)
     except _RolledBackError as undone:
@@ -67,10 +73,9 @@ def _update_one(call: Call, objects: dict[str, SObject], row: dict[str, Any]) ->
     """The record's id, or what is wrong with it; nothing of it is written then."""
     values = {name: value for name, value in row.items() if name.lower() not in ("attributes", "id")}
     given = next((value for name, value in row.items() if name.lower() == "id"), None)
-    attributes = row.get("attributes")
-    kind = attributes.get("type") if isinstance(attributes, dict) else None
+    kind = _kind(row)
     try:
-        sobject = objects.get(str(kind).lower())
+        sobject = objects.get(kind.lower())
         if sobject is None or not sobject.updateable:
             return RecordFault(400, "INVALID_TYPE", f"sObject type '{kind}' is not supported.", [])
         if not isinstance(given, str) or not given:
@@ -80,6 +85,12 @@ def _update_one(call: Call, objects: dict[str, SObject], row: dict[str, Any]) ->
     except RecordFault as fault:
         return in_batch(fault)
     return record_id
+
+
+def _kind(row: dict[str, Any]) -> str:
+    """The record's object, as it was sent."""
+    attributes = row.get("attributes")
+    return str(attributes.get("type") if isinstance(attributes, dict) else None)
 
 
 def _entry(outcome: str | RecordFault) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from recon.sandbox.salesforce import records
 from recon.sandbox.salesforce.errors import Fault, RecordFault, not_found
 from recon.sandbox.salesforce.objects import visible_object, visible_objects
 from recon.sandbox.salesforce.soql import Compiled, attributes, compile_query, json_value, prepare
-from recon.sandbox.salesforce.wire import API_LIMIT, VERSIONS, Call, usage
+from recon.sandbox.salesforce.wire import API_LIMIT, VERSIONS, Call, usage, whole_number
 
 if TYPE_CHECKING:
     import sqlite3
@@ -235,12 +235,13 @@ class Queries:
 
     def more(self, call: Call) -> Response:
         """``GET /query/{locator}``: the next page."""
-        key, _, start = call.arguments["locator"].partition("-")
+        key, _, at = call.arguments["locator"].partition("-")
+        start = whole_number(at)
         with call.store.transaction():
             cursor = self._cursors.get(key)
-            if cursor is None or not start.isdigit() or int(start) >= len(cursor.ids):
+            if cursor is None or start is None or start >= len(cursor.ids):
                 raise Fault(400, "INVALID_QUERY_LOCATOR", "invalid query locator")
-            return self._page(call, cursor, key, int(start))
+            return self._page(call, cursor, key, start)
 
     def _page(self, call: Call, cursor: _Cursor, key: str | None, start: int) -> Response:
         end = start + _batch_size(call)
@@ -269,6 +270,7 @@ def _count(compiled: Compiled, number: int) -> Response:
 def _batch_size(call: Call) -> int:
     for option in (call.header("Sforce-Query-Options") or "").split(","):
         name, _, value = option.strip().partition("=")
-        if name.lower() == "batchsize" and value.strip().isdigit():
-            return min(max(int(value), _MIN_BATCH), _MAX_BATCH)
+        size = whole_number(value.strip())
+        if name.strip().lower() == "batchsize" and size is not None:
+            return min(max(size, _MIN_BATCH), _MAX_BATCH)
     return _MAX_BATCH

@@ -71,7 +71,10 @@ class Call:
         """
         try:
             value = json.loads(self.body)
-        except ValueError as error:
+            if b"\\u" in self.body:
+                # Half of a surrogate pair is legal JSON and no text that can be stored.
+                json.dumps(value, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as error:
             raise Fault(400, "JSON_PARSER_ERROR", f"The HTTP entity body can't be read as JSON: {error}") from None
         if not isinstance(value, dict):
             raise Fault(400, "JSON_PARSER_ERROR", "The HTTP entity body must be one JSON object")
@@ -159,9 +162,14 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 def _version(text: str) -> str:
-    if text.startswith("v") and text.endswith(".0") and text[1:-2].isdigit() and int(text[1:-2]) in VERSIONS:
+    if text.startswith("v") and text.endswith(".0") and whole_number(text[1:-2]) in VERSIONS:
         return text[1:]
     raise not_found()
+
+
+def whole_number(text: str | None) -> int | None:
+    """A number of up to nine digits 0 to 9; None if the text is anything else."""
+    return int(text) if text and len(text) <= 9 and text.isascii() and text.isdigit() else None
 
 
 def usage(store: Store) -> int:
