@@ -200,4 +200,41 @@ ACTIONS = Table(
     ),
 )
 
-TABLES = (PEOPLE, RECORDS, MERGED, ACTIONS)
+APPROVED = Table(
+    "approved",
+    "one address to be resubscribed, as an admin hands it in; all cells are text as they stand in the file",
+    (
+        Column("email", "string", "the address"),
+        Column("reason", "string", "why, in the admin's words"),
+        Column("authorization", "string", "the Compliance Card's authorization type"),
+        Column("consent_date", "string", "when the person consented"),
+        Column("purpose", "string", "what the person consented to"),
+        Column("evidence", "string", "where the proof lies"),
+        Column("initiated_by", "string", "person or sender: did the person ask, or was the person asked"),
+        Column("approved_by", "string", "who approves the row"),
+        Column("approved_at", "string", "when it was approved"),
+        Column("kind", "string", "consent, or correction of a wrongly recorded opt-out; blank is consent"),
+        Column("person_id", "string", "the person's id in Sales Connect, as a cross-check"),
+        Column("requested_by", "string", "who asked for the resubscribe"),
+        Column("scope", "string", "sales or sales+marketing"),
+        Column("country", "string", "whose rules apply, two letters (ISO 3166)"),
+        Column("notice", "string", "what the person was told"),
+        Column("evidence_sha256", "string", "SHA-256 of the evidence"),
+        Column("note", "string", "anything else; for a correction, what went wrong"),
+    ),
+)
+
+VERDICTS = Table(
+    "verdicts",
+    "one row of the approved file, in its order",
+    (
+        Column("row", "count", "the line in the file; in a workbook or Parquet file the row", required=True),
+        Column("email", "string", "the address as it stands in the file"),
+        Column("verdict", "string", "accepted, rejected or no_op", required=True),
+        Column("codes", "string", "every code that applies, in the codes' order, joined by ';'"),
+        Column("message", "string", "why, and what to do about it", required=True),
+        Column("records", "count", "how many records it would clear; 0 unless accepted", required=True),
+    ),
+)
+
+TABLES = (PEOPLE, RECORDS, MERGED, ACTIONS, APPROVED, VERDICTS)

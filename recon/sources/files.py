@@ -67,7 +67,7 @@ def read_people(path: Path, *, columns: Mapping[str, str] = _NO_COLUMNS, encodin
     def fits(headers: list[str]) -> bool:
         return all(places(headers, names[name]) for name in _REQUIRED_OF_PEOPLE)
 
-    reader = _open(path, encoding, refusal, fits=fits, reports=False)
+    reader = open_reader(path, encoding, refusal, fits=fits, reports=False)
     found = _people_columns(reader.headers, columns, refusal)
     refusal.stop()
     rows = reader.read(list(dict.fromkeys(found.values())), report=False)
@@ -137,7 +137,27 @@ def read_contacts(
     return _read_records(path, "Contact", opt_out_field, custom_field, encoding)
 
 
-def _open(path: Path, encoding: str, refusal: Refusal, *, fits: Callable[[list[str]], bool], reports: bool) -> Reader:
+def open_reader(
+    path: Path, encoding: str, refusal: Refusal, *, fits: Callable[[list[str]], bool], reports: bool
+) -> Reader:
+    """Open a file of any kind that recon reads; its headers are known then, its rows not yet read.
+
+    Parameters
+    ----------
+    path, encoding
+        As in `read_people`.
+    refusal
+        Takes what is wrong with it.
+    fits, reports
+        As in `DelimitedFile`.
+
+    Raises
+    ------
+    InputRefused
+        If it can't be opened.
+    UsageError
+        If there is no such encoding.
+    """
     kind = tell(path, refusal)
     if kind == "parquet":
         return ParquetFile(path, refusal)
@@ -185,7 +205,7 @@ def _read_records(
 ) -> Extract:
     refusal = Refusal(str(path))
     fits = partial(salesforce_columns.fits, object_name)
-    reader = _open(path, encoding, refusal, fits=fits, reports=True)
+    reader = open_reader(path, encoding, refusal, fits=fits, reports=True)
     report = report_export.recognised(reader.headers)
     found = salesforce_columns.find(reader.headers, object_name, opt_out_field, custom_field, refusal)
     refusal.stop()

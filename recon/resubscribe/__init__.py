@@ -1,0 +1,1 @@
+"""Resubscribes with proof: the approved CSV, its verdicts, and what follows from them."""

@@ -1,0 +1,367 @@
+"""Check: a verdict for every row of an approved file, with all the codes that apply.
+
+Nothing is changed and nothing is asked of the outside: tables in, verdicts out. The same file, snapshot, policy and moment give the same
+verdicts, and the order of the rows matters to duplicates alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from recon.identity import address as comparable
+from recon.resubscribe import moments
+from recon.resubscribe.clusters import known
+from recon.resubscribe.codes import BY_NAME
+from recon.resubscribe.findings import Case, Finding, authorization, findings, named, scope
+from recon.resubscribe.parties import Parties
+from recon.tables import VERDICTS
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from recon.resubscribe.approved import Approved, ApprovedRow
+    from recon.resubscribe.clusters import Known, Member
+    from recon.resubscribe.codes import Severity
+    from recon.resubscribe.moments import Moment
+    from recon.resubscribe.policy import Authorization, PolicySettings, Rules, Scope
+    from recon.settings import Settings
+
+_NO_BLOCKS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRow:
+    """A row that may be carried out.
+
+    Attributes
+    ----------
+    row
+        As it stands in the file; `row.kind` tells a consent from a correction.
+    digest
+        SHA-256 over its content, see `ApprovedRow.digest`: what `already_applied` takes when it has been carried out.
+    address
+        The address, made comparable.
+    country
+        Whose rules were applied; None for the general ones.
+    authorization, scope
+        As the row gives them; a blank scope is sales.
+    consent, approved
+        Its dates; consent is None for a correction, and where none is wanted and none was given.
+    clusters
+        The address's clusters; more than one only for an address that is set to join nothing.
+    clears
+        The records whose opt-out it clears, sorted by system and id. Each record is cleared by one row: the one with its address; one without
+        an address, by the row with the cluster's smallest.
+    stays
+        Converted Leads among them that stay opted out, as Salesforce lets nobody change them.
+    newest_opt_out
+        The newest known opt-out of the clusters.
+    opt_out_dates_known
+        False where the policy accepted an opt-out of unknown date; the evidence is to be marked so.
+    warnings
+        Codes that apply and only warn.
+    """
+
+    row: ApprovedRow
+    digest: str
+    address: str
+    country: str | None
+    authorization: Authorization | None
+    scope: Scope
+    consent: Moment | None
+    approved: Moment | None
+    clusters: tuple[str, ...]
+    clears: tuple[Member, ...]
+    stays: tuple[Member, ...]
+    newest_opt_out: datetime | None
+    opt_out_dates_known: bool
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The result.
+
+    Attributes
+    ----------
+    verdicts
+        `recon.tables.VERDICTS`, as many rows as the file has, in its order.
+    accepted
+        The rows that may be carried out, in the order of the file.
+    rejected, no_op
+        How many rows have these verdicts.
+    """
+
+    verdicts: pa.Table
+    accepted: tuple[AcceptedRow, ...]
+    rejected: int
+    no_op: int
+
+    @property
+    def consents(self) -> tuple[AcceptedRow, ...]:
+        """The accepted rows that rest on a consent, or another authorization."""
+        return tuple(row for row in self.accepted if row.row.kind == "consent")
+
+    @property
+    def corrections(self) -> tuple[AcceptedRow, ...]:
+        """The accepted rows that correct a wrongly recorded opt-out."""
+        return tuple(row for row in self.accepted if row.row.kind == "correction")
+
+
+def check(
+    approved: Approved,
+    merged: pa.Table,
+    people: pa.Table,
+    records: pa.Table,
+    settings: Settings,
+    policy: PolicySettings,
+    *,
+    now: datetime,
+    blocked_by_consent: Mapping[str, str] = _NO_BLOCKS,
+    already_applied: Container[str] = (),
+) -> Checked:
+    """Give every row of an approved file its verdict.
+
+    Parameters
+    ----------
+    approved
+        What `recon.resubscribe.approved.read_approved` read.
+    merged, people, records
+        `recon.tables.MERGED`, `PEOPLE` and `RECORDS`, of one snapshot.
+    settings
+        `salesforce.opt_out_field` is used: it decides how far a clearing reaches.
+    policy
+        The rules.
+    now
+        The moment of the check, with a time zone.
+    blocked_by_consent
+        What a Salesforce consent object says against a record: `salesforce:<record_id>` -> a few words, like `Individual.HasOptedOutSolicit`.
+    already_applied
+        Digests of the rows that were carried out before, see `AcceptedRow.digest`; only asked whether it holds one.
+
+    Raises
+    ------
+    UsageError
+        If the tables aren't of one snapshot.
+    ValueError
+        If `now` has no time zone.
+    """
+    if now.tzinfo is None:
+        raise ValueError("the moment of a check needs a time zone")
+    rows = approved.rows
+    readings = [_readings(row.email) for row in rows]
+    facts = known(
+        (address for addresses in readings for address in addresses),
+        (row.person_id for row in rows if row.person_id is not None),
+        merged,
+        people,
+        records,
+    )
+    countries: list[str | None] = []
+    cases: list[Case] = []
+    prepared = _Preparation(settings, policy)
+    for row, addresses in zip(rows, readings, strict=True):
+        address = _the_one(addresses, facts)
+        country = policy.country_of(row.country, address)
+        countries.append(country)
+        rules, parties, read = prepared.of(country)
+        cases.append(
+            Case(
+                row=row,
+                address=address,
+                members=() if address is None else facts.of(address),
+                rules=rules,
+                consent=None if row.consent_date is None else read(row.consent_date),
+                approved=None if row.approved_at is None else read(row.approved_at),
+                needed_scope=prepared.needed_scope(rules),
+                parties=parties,
+                people=facts.people,
+                blocked=blocked_by_consent,
+                applied=already_applied,
+                now=now,
+            )
+        )
+    found = [[*findings(case), *again] for case, again in zip(cases, _repeated(cases), strict=True)]
+    _link(cases, found)
+    judged = [_judge(case, these) for case, these in zip(cases, found, strict=True)]
+    return _result(cases, countries, judged, facts)
+
+
+class _Preparation:
+    """What depends on the country alone, made once for each."""
+
+    def __init__(self, settings: Settings, policy: PolicySettings) -> None:
+        self._policy = policy
+        # The custom field is for sales alone; the standard one carries to marketing by address where Marketo Engage is connected.
+        self._reaches_marketing = policy.marketo_engage and settings.salesforce.opt_out_field != "custom"
+        self._made: dict[str | None, tuple[Rules, Parties, moments.Reader]] = {}
+
+    def of(self, country: str | None) -> tuple[Rules, Parties, moments.Reader]:
+        if country not in self._made:
+            rules = self._policy.rules(country)
+            parties = Parties([*self._policy.admins, *rules.approvers])
+            self._made[country] = rules, parties, moments.reader(self._policy.date_format, rules.time_zone)
+        return self._made[country]
+
+    def needed_scope(self, rules: Rules) -> Scope:
+        return "sales+marketing" if self._reaches_marketing else rules.minimum_scope
+
+
+def _readings(email: str | None) -> tuple[str, ...]:
+    """The addresses that an e-mail cell can mean: with a leading apostrophe, which an address may have, and without."""
+    if email is None:
+        return ()
+    texts = [email, email.replace("’", "'")]
+    texts += [text[1:] for text in texts if text.startswith("'")]
+    return tuple(dict.fromkeys(found for text in texts if (found := comparable(text)) is not None))
+
+
+def _the_one(addresses: Sequence[str], facts: Known) -> str | None:
+    """The address that is known; where none is, the plainest; None where several are."""
+    there = [address for address in addresses if address in facts.clusters]
+    if len(there) > 1:
+        return None
+    return there[0] if there else addresses[-1] if addresses else None
+
+
+def _repeated(cases: Sequence[Case]) -> list[list[Finding]]:
+    """For each row, whether its address stands in another row too."""
+    by_address: dict[str, list[int]] = {}
+    for place, case in enumerate(cases):
+        if case.address is not None:
+            by_address.setdefault(case.address, []).append(place)
+    found: list[list[Finding]] = [[] for _ in cases]
+    for address, places in by_address.items():
+        firsts: dict[tuple[str | None, ...], int] = {}
+        for place in places:
+            first = firsts.setdefault(cases[place].row.content(address), place)
+            if first != place:
+                found[place].append(Finding("duplicate_row", f"It repeats line {cases[first].row.line}."))
+        if len(firsts) > 1:
+            lines = ", ".join(str(cases[place].row.line) for place in places)
+            for place in places:
+                found[place].append(Finding("conflicting_rows", f"The rows with this address are in lines {lines}."))
+    return found
+
+
+def _link(cases: Sequence[Case], found: Sequence[list[Finding]]) -> None:
+    """Add what other addresses of a cluster mean for a row: each needs a row of its own that would be accepted.
+
+    A row that is acceptable by itself is so only while the others are; one that isn't is held against the others' own rows alone, or
+    each would be told that the other one isn't approved.
+    """
+    others: dict[str, dict[str, Member]] = {}
+    by_itself: set[str] = set()
+    for case, these in zip(cases, found, strict=True):
+        if case.address is None or not case.opted_out:
+            continue
+        elsewhere = (member for member in case.members if member.address not in (None, case.address))
+        others[case.address] = {str(member.address): member for member in elsewhere}
+        if not any(_severity(case, finding) == "reject" for finding in these):
+            by_itself.add(case.address)
+    approved = set(by_itself)
+    while dropped := {address for address in approved if others[address].keys() - approved}:
+        approved -= dropped
+    for case, these in zip(cases, found, strict=True):
+        if case.address not in others:
+            continue
+        lacking = others[case.address].keys() - (approved if case.address in by_itself else by_itself)
+        if lacking:
+            members = sorted((others[case.address][address] for address in lacking), key=lambda member: member.uid)
+            these.append(Finding("linked_address_not_approved", f"Not approved: {named(members)}."))
+
+
+def _severity(case: Case, finding: Finding) -> Severity:
+    return finding.severity or case.rules.severity(finding.code)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    verdict: str
+    codes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    message: str
+
+
+def _judge(case: Case, these: Iterable[Finding]) -> _Judged:
+    by_code: dict[str, list[Finding]] = {}
+    for finding in these:
+        if _severity(case, finding) != "off":
+            by_code.setdefault(finding.code, []).append(finding)
+    codes = tuple(name for name in BY_NAME if name in by_code)
+    severities = {code: _severity(case, by_code[code][0]) for code in codes}
+    verdict = "accepted"
+    if severities.get("already_applied") == severities.get("not_opted_out") == "no_op":
+        # It was done, and it holds: what has expired since is no fault.
+        verdict = "no_op"
+    elif "reject" in severities.values():
+        verdict = "rejected"
+    elif "no_op" in severities.values():
+        verdict = "no_op"
+    sentences = []
+    for code in codes:
+        whys = " ".join(dict.fromkeys(finding.why for finding in by_code[code] if finding.why)) or BY_NAME[code].meaning
+        warning = "Only a warning: " if severities[code] == "warn" else ""
+        sentences.append(f"{warning}{whys} {BY_NAME[code].remedy}")
+    warnings = tuple(code for code in codes if severities[code] == "warn")
+    return _Judged(verdict, codes, warnings, " ".join(sentences))
+
+
+def _result(cases: Sequence[Case], countries: Sequence[str | None], judged: Sequence[_Judged], facts: Known) -> Checked:
+    owners: dict[str, str] = {}
+    for case, verdict in zip(cases, judged, strict=True):
+        if verdict.verdict == "accepted" and case.address is not None:
+            for member in case.members:
+                owner = member.address or min(case.address, owners.get(member.uid, case.address))
+                owners[member.uid] = owner
+    accepted, columns = [], {name: [] for name in VERDICTS.names}  # type: ignore[var-annotated]
+    for case, country, verdict in zip(cases, countries, judged, strict=True):
+        message, count = verdict.message, 0
+        if verdict.verdict == "accepted":
+            row = _accepted(case, country, verdict, facts, owners)
+            accepted.append(row)
+            count = len(row.clears)
+            message = " ".join(filter(None, [_said(row), message]))
+        values = (case.row.line, case.row.email, verdict.verdict, ";".join(verdict.codes) or None, message, count)
+        for name, value in zip(VERDICTS.names, values, strict=True):
+            columns[name].append(value)
+    said = [verdict.verdict for verdict in judged]
+    table = pa.table(columns, schema=VERDICTS.schema)
+    return Checked(table, tuple(accepted), rejected=said.count("rejected"), no_op=said.count("no_op"))
+
+
+def _accepted(
+    case: Case, country: str | None, verdict: _Judged, facts: Known, owners: Mapping[str, str]
+) -> AcceptedRow:
+    assert case.address is not None
+    own = [member for member in case.opted_out if owners[member.uid] == case.address]
+    dates = [member.opted_out_at for member in case.opted_out]
+    return AcceptedRow(
+        row=case.row,
+        digest=case.row.digest(case.address),
+        address=case.address,
+        country=country,
+        authorization=authorization(case.row.authorization),
+        scope=scope(case.row.scope) or "sales",
+        consent=None if case.correction else case.consent,
+        approved=case.approved,
+        clusters=facts.clusters[case.address],
+        clears=tuple(member for member in own if not member.converted),
+        stays=tuple(member for member in own if member.converted),
+        newest_opt_out=max((date for date in dates if date is not None), default=None),
+        opt_out_dates_known=None not in dates,
+        warnings=verdict.warnings,
+    )
+
+
+def _said(row: AcceptedRow) -> str:
+    count = len(row.clears)
+    text = f"{count} record{'s' if count != 1 else ''} would be cleared."
+    if row.stays:
+        text += f" Stays opted out, as Salesforce lets nobody change a converted Lead: {named(row.stays)}."
+    return text
