@@ -99,7 +99,7 @@ class SalesforceSettings(_Section):
     connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection.")
     read_timeout: float = Field(120.0, gt=0, description="Seconds to wait for an answer.")
     retries: int = Field(
-        4, ge=0, le=10, description="How often a read is tried again when the system is busy (429, 502, 503, 504)."
+        4, ge=0, le=10, description="How often a read is tried again when the system is busy (429, 500, 502, 503, 504)."
     )
     backoff_seconds: float = Field(
         0.5, ge=0, le=60, description="Seconds before the first further try; each next one waits twice as long."
@@ -127,7 +127,10 @@ class GatewaySettings(_Section):
     connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection.")
     read_timeout: float = Field(60.0, gt=0, description="Seconds to wait for an answer.")
     retries: int = Field(
-        4, ge=0, le=10, description="How often a read is tried again when the gateway is busy (429, 502, 503, 504)."
+        4,
+        ge=0,
+        le=10,
+        description="How often a read is tried again when the gateway is busy (429, 500, 502, 503, 504).",
     )
     backoff_seconds: float = Field(
         0.5, ge=0, le=60, description="Seconds before the first further try; each next one waits twice as long."
@@ -209,17 +212,17 @@ class Settings(_Section):
     def with_values(self, **sections: dict[str, Any]) -> Settings:
         """A copy with single settings replaced, validated anew: `settings.with_values(sync={"enabled": False})`.
 
+        A section within a section is gone into, `sales_connect={"gateway": {"page_size": 5}}`; a list or a map is replaced whole.
+
         Raises
         ------
         SettingsError
             If a section, a setting or a value isn't valid.
         """
-        merged = self.model_dump()
-        for section, values in sections.items():
-            if section not in merged:
+        for section in sections:
+            if section not in type(self).model_fields:
                 raise SettingsError(f"there is no section [{section}] in recon's settings")
-            merged[section].update(values)
-        return _validated(merged, where="the settings")
+        return _validated(_replaced(self, sections), where="the settings")
 
 
 def load(folder: Path) -> Settings:
@@ -236,20 +239,33 @@ def load(folder: Path) -> Settings:
         If the file isn't TOML, or holds an unknown setting or a value that can't be used; the text names every one.
     """
     file = folder / FILE_NAME
-    if not file.exists():
-        raw: dict[str, Any] = {}
-    else:
-        try:
-            raw = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(
-                f"{file}: not valid TOML: {error}",
-                hint="Mend that line; `recon init` writes a valid file to compare with.",
-            ) from error
+    raw: dict[str, Any] = {}
+    try:
+        # Editors on Windows put a byte order mark before the first line.
+        raw = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise SettingsError(
+            f"{file}: can't be read: {error.strerror}.", hint="It has to be a file that you may read."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{file}: not valid TOML: {error}",
+            hint="Mend that line; `recon init` writes a valid file to compare with.",
+        ) from error
     settings = _validated(raw, where=str(file))
     run = settings.run
     placed = {name: folder / value for name, value in run if isinstance(value, Path)}
     return settings.model_copy(update={"run": run.model_copy(update=placed)})
+
+
+def _replaced(section: _Section, values: dict[str, Any]) -> dict[str, Any]:
+    merged = section.model_dump()
+    for name, value in values.items():
+        part = getattr(section, name, None)
+        merged[name] = _replaced(part, value) if isinstance(part, _Section) and isinstance(value, dict) else value
+    return merged
 
 
 def _validated(raw: dict[str, Any], *, where: str) -> Settings:

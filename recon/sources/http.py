@@ -1,0 +1,196 @@
+"""HTTP as the live sources need it: a time-out on every call, bounded retries of reads, verified TLS, no secret in a message.
+
+simple-salesforce sets no time-out and retries nothing (its version 1.12), so both are the session's business.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from recon.errors import SettingsError, SourceError
+from recon.sandbox.transport import LoopbackAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from urllib3 import BaseHTTPResponse
+
+#: Answers after which a read is worth another try.
+BUSY = (429, 500, 502, 503, 504)
+#: A system may ask for hours in Retry-After; a pull doesn't wait longer than this between two tries.
+LONGEST_WAIT = 120
+
+
+def is_loopback(url: str) -> bool:
+    """Whether it is an address of this very machine: 127.0.0.0/8, [::1] or localhost."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def checked_address(url: str, *, setting: str) -> str:
+    """A base address that a secret may be sent to, without a slash at its end.
+
+    Raises
+    ------
+    SettingsError
+        If it is no https address (http is for loopback alone), or holds a user name, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None or parts.query or parts.fragment:
+        raise SettingsError(f"{setting} is no address.", hint=f"Write {setting} like https://host.example.com.")
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(url)):
+        return url.rstrip("/")
+    raise SettingsError(
+        f"{setting} does not start with https://, and recon sends secrets only over TLS.",
+        hint="Write the https address; http is for a system on this machine (127.0.0.1, [::1], localhost).",
+    )
+
+
+def secret(environ: Mapping[str, str], variable: str, *, setting: str, holds: str) -> str:
+    """A secret from the environment variable that a setting names.
+
+    Raises
+    ------
+    SettingsError
+        If the variable is missing or empty; the text names it.
+    """
+    value = environ.get(variable, "").strip()
+    if not value:
+        raise SettingsError(
+            f"the environment variable {variable} is not set; it has to hold {holds}.",
+            hint=f"Set {variable}, or name another variable in {setting}.",
+        )
+    return value
+
+
+class _Retry(Retry):
+    """urllib3's retries, with a limit on what Retry-After may ask for."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        asked = super().get_retry_after(response)
+        return None if asked is None else min(asked, LONGEST_WAIT)
+
+
+class ReadingAdapter(HTTPAdapter):
+    """Sends requests with time-outs and repeats GETs that met a busy system; nothing else is ever repeated.
+
+    Parameters
+    ----------
+    connect_timeout, read_timeout
+        Seconds, for every call that doesn't bring its own.
+    retries, backoff_seconds
+        How often a GET is repeated on 429, 500, 502, 503 and 504, a time-out or a broken connection, and the first pause between two tries.
+    options
+        For the next adapter in line, where this one is combined with another.
+
+    Attributes
+    ----------
+    sent
+        Requests sent so far, repeated ones included.
+    """
+
+    def __init__(
+        self, *, connect_timeout: float, read_timeout: float, retries: int, backoff_seconds: float, **options: Any
+    ) -> None:
+        self._timeout = (connect_timeout, read_timeout)
+        self.sent = 0
+        super().__init__(
+            max_retries=_Retry(
+                total=retries,
+                allowed_methods=frozenset({"GET"}),
+                status_forcelist=BUSY,
+                backoff_factor=backoff_seconds,
+                backoff_max=LONGEST_WAIT,
+                raise_on_status=False,  # the last answer is the system's own word; who asked makes a sentence of it
+                respect_retry_after_header=True,
+            ),
+            **options,
+        )
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: FBT001, FBT002 - HTTPAdapter's own signature
+        timeout: Any = None,
+        verify: Any = True,  # noqa: FBT002 - HTTPAdapter's own signature
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send one request; see `HTTPAdapter.send`."""
+        self.sent += 1
+        response = super().send(
+            request,
+            stream=stream,
+            timeout=self._timeout if timeout is None else timeout,
+            verify=verify,
+            cert=cert,
+            proxies=proxies,
+        )
+        history = getattr(getattr(response.raw, "retries", None), "history", ())
+        self.sent += len(history)
+        return response
+
+
+class SandboxAdapter(ReadingAdapter, LoopbackAdapter):
+    """A `ReadingAdapter` whose requests for hosts at salesforce.com go to the sandbox at `base_url` on this machine."""
+
+
+def _authorised_by_header(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def new_session(adapter: ReadingAdapter, *, plain_http: str | None = None) -> requests.Session:
+    """A session that reaches https addresses, and plain http only at one address on loopback, where that is given."""
+    session = requests.Session()
+    equip(session, adapter)
+    if plain_http is not None:
+        session.mount(f"http://{urlsplit(plain_http).netloc}", adapter)
+        session.trust_env = False  # no proxy between this machine and itself
+    return session
+
+
+def equip(session: requests.Session, adapter: ReadingAdapter) -> None:
+    """Let a session send by this adapter alone. Its proxies, certificates, headers and hooks stay."""
+    session.adapters.clear()
+    session.mount("https://", adapter)
+    if session.auth is None:
+        # Without an auth of its own, requests takes one from ~/.netrc and overwrites the Authorization header with it.
+        session.auth = _authorised_by_header
+
+
+def broken(system: str, what: str, error: requests.RequestException) -> SourceError:
+    """What a transport fault means, in a sentence. requests' own text holds addresses, so it is not used."""
+    hint = "Check the network and the address, then run again; nothing was written."
+    if isinstance(error, requests.exceptions.JSONDecodeError):
+        return SourceError(
+            f"{system} answered {what} with something that is not JSON: a proxy or a login page may stand in between.",
+            hint="Check that the address is the API's own and that no proxy answers in its place.",
+        )
+    if isinstance(error, requests.exceptions.SSLError):
+        reason, hint = "its certificate can't be verified", "Check the address; behind a proxy, set REQUESTS_CA_BUNDLE."
+    elif isinstance(error, requests.exceptions.Timeout):
+        reason = "it didn't answer in time"
+    elif isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
+        reason = "its answer broke off"
+    elif isinstance(error, requests.exceptions.InvalidSchema):
+        reason = "it redirects to an address without TLS"
+    elif isinstance(error, requests.exceptions.ConnectionError):
+        reason = "no connection, or it broke off"
+    else:
+        reason = type(error).__name__
+    return SourceError(f"{system} could not be read for {what}: {reason}.", hint=hint)

@@ -1,0 +1,83 @@
+"""A SOQL query over REST, page by page, with proof that all of it arrived."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recon.errors import IncompletePull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from recon.sources.salesforce_session import Connection
+
+AGAIN = "Pull again."
+
+
+def count(connection: Connection, name: str, *, include_deleted: bool) -> int:
+    """How many records an object has that the user can see.
+
+    Raises
+    ------
+    SourceError
+        If Salesforce doesn't say.
+    """
+    what = f"the number of {name} records"
+    soql = f"SELECT COUNT() FROM {name}"  # noqa: S608 - Lead or Contact
+    answer = connection.read(what, lambda client: client.query(soql, include_deleted=include_deleted))
+    return _total(answer, what)
+
+
+def rest_pages(connection: Connection, soql: str, columns: Sequence[str], name: str) -> Iterator[list[dict[str, Any]]]:
+    """Run a query, deleted records included, and give its records a page at a time.
+
+    Parameters
+    ----------
+    columns
+        The fields that every record must have.
+    name
+        What is read, for messages.
+
+    Raises
+    ------
+    IncompletePull
+        If the pages hold another number of records than Salesforce said, or a record lacks a field.
+    SourceError
+        As `Connection.read`.
+    """
+    what = f"the records of {name}"
+    answer = connection.read(what, lambda client: client.query(soql, include_deleted=True))
+    total = _total(answer, what)
+    seen: set[str] = set()
+    rows = 0
+    while True:
+        records = answer.get("records")
+        if not isinstance(records, list) or any(
+            not isinstance(record, dict) or not record.keys() >= set(columns) for record in records
+        ):
+            raise IncompletePull(f"an answer to {what} lacks records or fields that were asked for.", hint=AGAIN)
+        rows += len(records)
+        yield records
+        if answer.get("done") is True:
+            break
+        following = answer.get("nextRecordsUrl")
+        # The client appends this to the host; anything but a path of the API would lead somewhere else.
+        if not isinstance(following, str) or not following.startswith("/services/data/") or following in seen:
+            raise IncompletePull(f"an answer to {what} doesn't say where the next records are.", hint=AGAIN)
+        seen.add(following)
+        answer = _more(connection, what, following)
+    if rows != total:
+        raise IncompletePull(f"Salesforce said there are {total} rows of {name}, but {rows} arrived.", hint=AGAIN)
+
+
+def _more(connection: Connection, what: str, following: str) -> Any:
+    answer = connection.read(what, lambda client: client.query_more(following, identifier_is_url=True))
+    _total(answer, what)
+    return answer
+
+
+def _total(answer: Any, what: str) -> int:
+    total = answer.get("totalSize") if isinstance(answer, dict) else None
+    if not isinstance(total, int) or isinstance(total, bool):
+        raise IncompletePull(f"Salesforce's answer for {what} doesn't say how many there are.", hint=AGAIN)
+    return total

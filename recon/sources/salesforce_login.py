@@ -1,0 +1,184 @@
+"""Logging in to Salesforce: which secrets each way needs, where it goes, and what a refusal means.
+
+The logins themselves are simple-salesforce's. Secrets come from the environment, under the names that the settings give.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import jwt
+import requests
+from simple_salesforce.exceptions import SalesforceAuthenticationFailed
+from simple_salesforce.login import SalesforceLogin
+
+from recon.errors import SettingsError, SourceError
+from recon.sources.http import broken, is_loopback, secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from recon.settings import SalesforceSettings
+
+log = logging.getLogger(__name__)
+
+#: What the sandbox is called where simple-salesforce wants a host; requests for it go to the sandbox.
+SANDBOX_HOST = "sandbox.my.salesforce.com"
+#: The last version of the API that has SOAP login().
+_LAST_SOAP_LOGIN = 64.0
+#: Salesforce's own error codes, which may be shown: they name nobody.
+CODE = re.compile(r"[A-Za-z][A-Za-z_]{2,59}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Hosts:
+    """Where to log in, as simple-salesforce wants it: the part of a host before .salesforce.com."""
+
+    my_domain: str
+    audience: str
+
+
+def is_salesforce(url: str) -> bool:
+    """Whether an address lies at salesforce.com."""
+    return (urlsplit(url).hostname or "").endswith(".salesforce.com")
+
+
+def _hosts(base: str) -> _Hosts:
+    if is_loopback(base):
+        return _Hosts(SANDBOX_HOST.removesuffix(".salesforce.com"), "login")
+    host = urlsplit(base).hostname or ""
+    if not is_salesforce(base) or urlsplit(base).port not in (None, 443):
+        raise SettingsError(
+            "salesforce.instance_url is not an address at salesforce.com.",
+            hint="Write the org's My Domain address, like https://acme.my.salesforce.com (Setup > My Domain).",
+        )
+    return _Hosts(host.removesuffix(".salesforce.com"), "test" if ".sandbox." in host else "login")
+
+
+def log_in(settings: SalesforceSettings, environ: Mapping[str, str], session: requests.Session) -> tuple[str, str]:
+    """Log in once.
+
+    Parameters
+    ----------
+    settings
+        How to log in, and where.
+    environ
+        Holds the secrets.
+    session
+        Sends the request.
+
+    Returns
+    -------
+    tuple
+        The session id and the instance's host.
+
+    Raises
+    ------
+    SettingsError
+        If a secret or a setting is missing or can't be used; the text names the setting or the variable.
+    SourceError
+        If Salesforce can't be reached, refuses, or gives no session.
+    """
+    arguments = _credentials(settings, environ)
+    with warnings.catch_warnings():
+        # simple-salesforce warns about an app that isn't approved yet, with the consumer key in the text; `_login_refused` says it.
+        warnings.simplefilter("ignore")
+        try:
+            found: tuple[object, object] = SalesforceLogin(session=session, **arguments)
+        except SalesforceAuthenticationFailed as error:
+            raise _login_refused(settings, error.code) from None
+        except requests.RequestException as error:
+            raise broken("Salesforce", "the login", error) from None
+        except (jwt.PyJWTError, ValueError, TypeError):
+            if settings.login != "jwt":
+                raise SourceError(
+                    "Salesforce answered the login with something that can't be read.",
+                    hint="Check salesforce.instance_url; a proxy may answer in Salesforce's place.",
+                ) from None
+            raise SettingsError(
+                f"the file that {settings.private_key_file_env} names is not a private RSA key in PEM form.",
+                hint="Use the key whose certificate was uploaded to the connected app.",
+            ) from None
+        except AttributeError:  # simple-salesforce, of an answer without instance_url
+            found = (None, None)
+    session_id, instance = found
+    if not isinstance(session_id, str) or not session_id or not isinstance(instance, str):
+        raise SourceError("Salesforce's answer to the login holds no session.", hint="Check salesforce.instance_url.")
+    return session_id, instance
+
+
+def _credentials(settings: SalesforceSettings, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of SalesforceLogin for the way of logging in that is set."""
+    hosts = _hosts(settings.instance_url or "")
+
+    def named(field: str, holds: str) -> str:
+        return secret(environ, getattr(settings, field), setting=f"salesforce.{field}", holds=holds)
+
+    if settings.login == "client_credentials":
+        return {
+            "domain": hosts.my_domain,
+            "consumer_key": named("consumer_key_env", "the connected app's consumer key"),
+            "consumer_secret": named("consumer_secret_env", "the connected app's consumer secret"),
+        }
+    if settings.username is None:
+        raise SettingsError(
+            f"salesforce.username is not set, and salesforce.login = '{settings.login}' needs it.",
+            hint="Write the integration user's name.",
+        )
+    if settings.login == "jwt":
+        file = Path(named("private_key_file_env", "the path of the connected app's private key"))
+        if not file.is_file():
+            raise SettingsError(
+                f"the file that {settings.private_key_file_env} names is not there.",
+                hint="Write the path of the private key in PEM form.",
+            )
+        return {
+            "domain": hosts.audience,
+            "instance_url": hosts.my_domain,
+            "username": settings.username,
+            "consumer_key": named("consumer_key_env", "the connected app's consumer key"),
+            "privatekey_file": str(file),
+        }
+    password = named("password_env", "the user's password")
+    token = environ.get(settings.security_token_env, "").strip()
+    if settings.login == "password":
+        return {
+            "domain": hosts.my_domain,
+            "username": settings.username,
+            "password": password + token,  # Salesforce wants the token at the password's end
+            "consumer_key": named("consumer_key_env", "the connected app's consumer key"),
+            "consumer_secret": named("consumer_secret_env", "the connected app's consumer secret"),
+        }
+    log.warning(
+        "SOAP login ends in Summer '27 and is off in new orgs: set salesforce.login to client_credentials or jwt before then."
+    )
+    version = min(float(settings.api_version), _LAST_SOAP_LOGIN)
+    return {
+        "domain": hosts.my_domain,
+        "username": settings.username,
+        "password": password,
+        "security_token": token,
+        "sf_version": f"{version:.1f}",
+    }
+
+
+def _login_refused(settings: SalesforceSettings, code: object) -> SourceError:
+    text = str(code).removeprefix("sf:")
+    known = text if CODE.fullmatch(text) or text.isdigit() else None
+    hints = {
+        "client_credentials": "Check the consumer key and secret, that the app allows the client credentials flow, and that it has a run-as user.",
+        "jwt": "Check the key, that its certificate is the app's, and that the user is pre-authorised for the app.",
+        "password": "Check user name, password and security token, and that the org allows the password flow.",
+        "soap": "Check user name, password and security token, and that the org still allows SOAP login.",
+    }
+    return SourceError(
+        f"Salesforce refused the login ({settings.login}){f': {known}' if known else ''}.",
+        hint=hints[settings.login],
+        code=known,
+    )

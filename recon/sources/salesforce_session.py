@@ -1,0 +1,282 @@
+"""One login to Salesforce, and every later call through it.
+
+The login is simple-salesforce's; afterwards the client works in its 'direct' mode (session id and instance), where it never logs in
+again by itself. In the other modes it repeats a refused request *without the caller's headers*, so that a precondition on a write is
+lost unseen (simple-salesforce 1.12, `Salesforce._call_salesforce`). An expired session is renewed here, for reads, a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from simple_salesforce.api import Salesforce
+from simple_salesforce.exceptions import SalesforceError
+from simple_salesforce.util import call_salesforce
+
+from recon.errors import AccessRefused, SettingsError, SourceError
+from recon.sources.http import (
+    BUSY,
+    ReadingAdapter,
+    SandboxAdapter,
+    broken,
+    checked_address,
+    equip,
+    is_loopback,
+    new_session,
+)
+from recon.sources.salesforce_login import CODE, SANDBOX_HOST, is_salesforce, log_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from recon.settings import SalesforceSettings
+
+T = TypeVar("T")
+
+#: How often one connection logs in at most. A session lasts at least 15 minutes, so a longer pull needs few.
+LOGINS = 6
+_CHUNK = 1 << 20
+
+_ACCESS_CODES = frozenset({
+    "INVALID_FIELD", "INVALID_TYPE", "NOT_FOUND", "INSUFFICIENT_ACCESS", "INSUFFICIENT_ACCESS_OR_READONLY", "API_DISABLED_FOR_ORG",
+    "API_CURRENTLY_DISABLED", "FORBIDDEN",
+})  # fmt: skip
+
+
+class Connection:
+    """A session with Salesforce.
+
+    Attributes
+    ----------
+    client
+        simple-salesforce's client in 'direct' mode: it adds no login and no retry of its own.
+    host
+        The instance's host, for people to read.
+    api_usage
+        What Salesforce said last about the day's API calls, like "18/15000"; an estimate that lags behind. None before the first answer.
+    """
+
+    def __init__(
+        self,
+        settings: SalesforceSettings,
+        environ: Mapping[str, str],
+        sleep: Callable[[float], None],
+        session: requests.Session | None = None,
+    ) -> None:
+        if settings.instance_url is None:
+            raise SettingsError(
+                "salesforce.instance_url is not set.",
+                hint="Write the org's address, like https://acme.my.salesforce.com.",
+            )
+        self.settings = settings
+        self._environ = environ
+        self._sleep = sleep
+        self._base = checked_address(settings.instance_url, setting="salesforce.instance_url")
+        self._sandbox = is_loopback(self._base)
+        self._adapter = _adapter(settings, self._base if self._sandbox else None)
+        self._own = session is None
+        if session is None:
+            self._session = new_session(self._adapter)
+        else:
+            self._session = session
+            equip(session, self._adapter)
+        self._session.hooks["response"].append(self._note_usage)
+        self._logins = 0
+        self.api_usage: str | None = None
+        self.client: Salesforce
+        self.host: str
+        try:
+            self.log_in()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def calls(self) -> int:
+        """Requests sent so far, logins and repeated ones included."""
+        return self._adapter.sent
+
+    def close(self) -> None:
+        """Close the connections; a caller's session is left open. The login itself ends by its own time-out."""
+        self._session.hooks["response"].remove(self._note_usage)
+        if self._own:
+            self._session.close()
+
+    def log_in(self) -> None:
+        """Log in, or log in again.
+
+        Raises
+        ------
+        SettingsError
+            If a secret or a setting is missing.
+        SourceError
+            If Salesforce refuses the login, or has been logged in to too often.
+        """
+        if self._logins >= LOGINS:
+            raise SourceError(
+                f"Salesforce ended the session {LOGINS} times during one pull.",
+                hint="Check the session time-out and the login policy of the connected app's user.",
+            )
+        self._logins += 1
+        session_id, instance = log_in(self.settings, self._environ, self._session)
+        instance_url = f"https://{SANDBOX_HOST if self._sandbox else instance}"
+        if not is_salesforce(instance_url):
+            raise SourceError(
+                "Salesforce's login named an instance that is not at salesforce.com; it was not used.",
+                hint="Check salesforce.instance_url.",
+            )
+        self.host = urlsplit(self._base if self._sandbox else instance_url).netloc
+        self.client = Salesforce(
+            session_id=session_id,
+            instance_url=instance_url,
+            version=self.settings.api_version,
+            session=self._session,
+            object_pairs_hook=None,
+        )
+
+    def read(self, what: str, call: Callable[[Salesforce], T]) -> T:
+        """Make one reading call: an expired session is renewed, an answer that broke off is asked for again.
+
+        A busy system, a time-out and a broken connection are the session's own business, see `recon.sources.http.ReadingAdapter`.
+
+        Parameters
+        ----------
+        what
+            What is read, for messages, like "the fields of Lead".
+        call
+            Makes the call on the client it is given. May run more than once.
+
+        Raises
+        ------
+        AccessRefused
+            If an object, a field or a right is missing.
+        SourceError
+            If Salesforce can't be reached or answers with any other error.
+        """
+        renewed = False
+        tries = 0
+        while True:
+            try:
+                return call(self.client)
+            except SalesforceError as error:
+                status, code = int(error.status), error_code(error.content)
+                if status != requests.codes.unauthorized or renewed:
+                    raise refusal(what, status, code) from None
+                renewed = True
+            except requests.exceptions.ChunkedEncodingError as error:
+                if tries >= self.settings.retries:
+                    raise broken("Salesforce", what, error) from None
+                self._sleep(self.settings.backoff_seconds * 2**tries)
+                tries += 1
+                continue
+            except requests.RequestException as error:
+                raise broken("Salesforce", what, error) from None
+            self.log_in()
+
+    def get(self, what: str, path: str, params: dict[str, str] | None = None) -> Any:
+        """Read a resource below /services/data/vXX.0/; returns its JSON. Errors as `read`."""
+        return self.read(what, lambda client: client.restful(path, params=params))
+
+    def request(self, what: str, method: str, path: str, *, json: Any = None) -> requests.Response:
+        """Make one call below /services/data/vXX.0/ that simple-salesforce has no method for. Errors as `read`.
+
+        Made for the steps of a Bulk query. A 401 repeats it after a login: that is safe, as a refused call did nothing.
+        """
+        return self.read(what, lambda client: self._send(client, method, path, json=json))
+
+    def download(self, what: str, path: str, file: Path) -> Mapping[str, str]:
+        """Read a resource into a file without holding it in memory; returns the answer's headers. Errors as `read`."""
+
+        def call(client: Salesforce) -> Mapping[str, str]:
+            with self._send(client, "GET", path, stream=True) as response, file.open("wb") as out:
+                out.writelines(response.iter_content(_CHUNK))
+                return response.headers
+
+        return self.read(what, call)
+
+    def _send(self, client: Salesforce, method: str, path: str, **options: Any) -> requests.Response:
+        response: requests.Response = call_salesforce(
+            client.base_url + path, method, self._session, dict(client.headers), **options
+        )
+        return response
+
+    def _note_usage(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
+        found = re.match(r"api-usage=(\d+/\d+)", response.headers.get("Sforce-Limit-Info", ""))
+        if found:
+            self.api_usage = found.group(1)
+
+
+def connect(
+    settings: SalesforceSettings,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    sleep: Callable[[float], None] = time.sleep,
+    session: requests.Session | None = None,
+) -> Connection:
+    """Log in to Salesforce.
+
+    Parameters
+    ----------
+    settings
+        Where, and how to log in.
+    environ
+        Holds the secrets, under the names that the settings give.
+    sleep
+        Waits before an answer that broke off is asked for again.
+    session
+        A session to use: its proxies, certificates and headers stay, its adapters are replaced. None makes one.
+
+    Raises
+    ------
+    SettingsError
+        If the address or a secret is missing or can't be used; the text names the setting or the variable.
+    SourceError
+        If Salesforce can't be reached or refuses the login.
+    """
+    return Connection(settings, environ, sleep, session)
+
+
+def error_code(content: object) -> str | None:
+    """Salesforce's own error code in an answer, like INVALID_FIELD; None where there is none. Nothing else of the answer is used."""
+    if isinstance(content, list) and content:
+        content = content[0]
+    if isinstance(content, dict):
+        code = content.get("errorCode")
+        if isinstance(code, str) and CODE.fullmatch(code):
+            return code
+    return None
+
+
+def refusal(what: str, status: int, code: str | None) -> SourceError:
+    """An error answer as a sentence, with status and code and nothing of the body."""
+    text = f"Salesforce refused {what}: status {status}{f', {code}' if code else ''}."
+    kind: type[SourceError] = SourceError
+    hint = "Run again; if it stays, look the code up in Salesforce's list of API errors."
+    if code == "REQUEST_LIMIT_EXCEEDED":
+        hint = "The org's API calls of the last 24 hours are used up: wait, or have the limit raised."
+    elif status == requests.codes.unauthorized:
+        hint = (
+            "The session was refused twice: check the connected app's policy and the user's login hours and IP ranges."
+        )
+    elif status == requests.codes.forbidden or code in _ACCESS_CODES:
+        kind = AccessRefused
+        hint = "Give the user API Enabled, Read on Lead and Contact, and field-level security (Visible) for the fields named in the manual."
+    elif status in BUSY:
+        hint = "Salesforce is busy or in maintenance; every try that the settings allow was made. Run again later."
+    return kind(text, hint=hint, status=status, code=code)
+
+
+def _adapter(settings: SalesforceSettings, sandbox: str | None) -> ReadingAdapter:
+    timing: dict[str, Any] = {
+        "connect_timeout": settings.connect_timeout,
+        "read_timeout": settings.read_timeout,
+        "retries": settings.retries,
+        "backoff_seconds": settings.backoff_seconds,
+    }
+    return ReadingAdapter(**timing) if sandbox is None else SandboxAdapter(base_url=sandbox, **timing)
