@@ -1,0 +1,347 @@
+"""People from an HTTP gateway in front of Sales Connect, where an account has one of its own.
+
+Sales Connect has no documented public API, so paths, parameters and keys are settings. All pages are read or none: the gateway's own
+total is held against the rows, before and after.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import requests
+
+from recon.errors import AccessRefused, IncompletePull, SettingsError, SourceError
+from recon.sources.base import Extract, Input
+from recon.sources.content import content_hash
+from recon.sources.http import ReadingAdapter, broken, checked_address, is_loopback, new_session, secret
+from recon.sources.vocabulary import LEVELS, SOURCES, STATUS_PAIRS
+from recon.tables import PEOPLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from recon.clock import Clock
+    from recon.progress import Progress
+    from recon.settings import GatewaySettings
+
+_AGAIN = "Pull again; people may have been added or removed meanwhile."
+_KEYS = "Compare the keys in [sales_connect.gateway] and [sales_connect.columns] with the gateway's answer."
+_MISSING = object()
+_NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
+_FLAGS = {word: (pair, word == pair[0]) for pair in STATUS_PAIRS for word in pair}
+_JSON_FLAGS = ("JSON true", "JSON false")
+_TIME = pa.timestamp("us", tz="UTC")
+# A time without a zone could be anybody's: it is refused, as the date of an opt-out decides.
+_TIME_FORM = r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d(:?\d\d)?)$"
+
+
+def read_gateway(
+    settings: GatewaySettings,
+    *,
+    environ: Mapping[str, str],
+    clock: Clock,
+    progress: Progress,
+    columns: Mapping[str, str] = _NO_COLUMNS,
+) -> Extract:
+    """Read all people from the gateway.
+
+    Parameters
+    ----------
+    settings
+        Where the gateway is, and how its answers look. Keys may be paths, like `data.people`.
+    environ
+        Holds the bearer token.
+    clock
+        Tells when the pull began and ended.
+    progress
+        Shows how far it is.
+    columns
+        Which key of a person is which column, where it isn't the column's own name; `[sales_connect.columns]`.
+
+    Returns
+    -------
+    Extract
+        A table in the shape of `recon.tables.PEOPLE`, sorted by `person_id`; one input, `people`.
+
+    Raises
+    ------
+    SettingsError
+        If the address or the token is missing, or a column that doesn't exist is mapped.
+    IncompletePull
+        If what arrived isn't provably everybody, or a person has no id or no unsubscribed flag.
+    AccessRefused, SourceError
+        If the gateway refuses, can't be reached, or answers in another shape.
+    """
+    if settings.url is None:
+        raise SettingsError(
+            "sales_connect.gateway.url is not set.",
+            hint="Write the gateway's address, or name a file in run.people instead.",
+        )
+    keys = _column_keys(columns)
+    client = _Client(settings, environ)
+    started_at = clock.now()
+    try:
+        pages = _all_people(client, settings, keys, progress)
+        after = _total(client.page(None, 1), settings, "after the pull")
+    finally:
+        client.close()
+    if not len(pages.rows) == pages.total == after:
+        raise IncompletePull(
+            f"the gateway counted {pages.total} people before the pull and {after} after it; {len(pages.rows)} arrived on {pages.count} pages.",
+            hint=f"{_AGAIN} If it stays, check next_key, cursor_parameter and total_key in [sales_connect.gateway].",
+        )
+    table = _table(pages.rows)
+    return Extract(
+        table,
+        (
+            Input(
+                name="people",
+                origin=f"{client.host}: GET {settings.list_path}",
+                kind="gateway",
+                rows=table.num_rows,
+                sha256=content_hash(table),
+                started_at=started_at,
+                finished_at=clock.now(),
+                details={
+                    "pages": pages.count,
+                    "counted": pages.total,
+                    "api_calls": client.calls,
+                    "vocabulary": [f"unsubscribed: {'/'.join(pages.flags)}"] if pages.flags else [],
+                    "unknown_unsubscribe_sources": pages.unknown_sources,
+                    "columns": [f"{name} = {key}" for name, key in sorted(keys.items()) if name != key],
+                },
+            ),
+        ),
+    )
+
+
+class _Client:
+    def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._base = checked_address(settings.url or "", setting="sales_connect.gateway.url")
+        token = secret(
+            environ, settings.token_env, setting="sales_connect.gateway.token_env", holds="the gateway's bearer token"
+        )
+        if not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise SettingsError(
+                f"the environment variable {settings.token_env} holds no bearer token: it has blanks or control characters.",
+                hint=f"Set {settings.token_env} anew.",
+            )
+        self.host = urlsplit(self._base).netloc
+        self._adapter = ReadingAdapter(
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            retries=settings.retries,
+            backoff_seconds=settings.backoff_seconds,
+        )
+        self._session = new_session(self._adapter, plain_http=self._base if is_loopback(self._base) else None)
+        self._session.headers["Authorization"] = f"Bearer {token}"
+        self._session.headers["Accept"] = "application/json"
+
+    @property
+    def calls(self) -> int:
+        return self._adapter.sent
+
+    def close(self) -> None:
+        self._session.close()
+
+    def page(self, cursor: str | None, size: int) -> Any:
+        """One page of people as the gateway answers it."""
+        settings = self._settings
+        params = {settings.page_parameter: str(size)}
+        if cursor is not None:
+            params[settings.cursor_parameter] = cursor
+        address = f"{self._base}/{settings.list_path.lstrip('/')}"
+        try:
+            # A redirect could lead the token to another host; a gateway's address is set right instead.
+            response = self._session.get(address, params=params, allow_redirects=False)
+            if response.status_code == requests.codes.ok:
+                return response.json()
+        except requests.RequestException as error:
+            raise broken("the gateway", "the people", error) from None
+        raise _refused(settings, response.status_code)
+
+
+def _refused(settings: GatewaySettings, status: int) -> SourceError:
+    text = f"the gateway refused the people: status {status}."
+    if status in (requests.codes.unauthorized, requests.codes.forbidden):
+        return AccessRefused(text, hint=f"Check the token in {settings.token_env} and what it may read.", status=status)
+    if status == requests.codes.not_found or 300 <= status < 400:
+        hint = "Check sales_connect.gateway.url and list_path."
+    else:
+        hint = "Run again later; every try that the settings allow was made."
+    return SourceError(text, hint=hint, status=status)
+
+
+def _column_keys(mapped: Mapping[str, str]) -> dict[str, str]:
+    if unknown := sorted(set(mapped) - set(PEOPLE.names)):
+        raise SettingsError(
+            f"sales_connect.columns maps columns that people don't have: {', '.join(unknown)}.",
+            hint=f"The columns are {', '.join(PEOPLE.names)}.",
+        )
+    return {name: mapped.get(name, name) for name in PEOPLE.names}
+
+
+@dataclass(slots=True)
+class _Pages:
+    """What was seen so far."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    cursors: set[str] = field(default_factory=set)
+    flags: tuple[str, str] | None = None
+    unknown_sources: int = 0
+    count: int = 0
+    total: int = 0
+
+
+def _all_people(client: _Client, settings: GatewaySettings, keys: Mapping[str, str], progress: Progress) -> _Pages:
+    """Everybody, page after page."""
+    seen = _Pages()
+    answer = client.page(None, settings.page_size)
+    seen.total = _total(answer, settings, "before the pull")
+    with progress.task("People", seen.total, "people") as task:
+        while True:
+            seen.count += 1
+            items = _at(answer, settings.items_key)
+            if not isinstance(items, list):
+                raise SourceError(
+                    f"page {seen.count} of the gateway has no list at {settings.items_key!r}.", hint=_KEYS
+                )
+            _take(items, keys, seen)
+            task.advance(len(items))
+            cursor = _at(answer, settings.next_key)
+            # However the gateway says that this was the last page: whether it was, the total tells.
+            if cursor is None or cursor == "" or cursor is _MISSING:
+                return seen
+            answer = client.page(_next(cursor, items, settings, seen), settings.page_size)
+            if (now := _total(answer, settings, f"on page {seen.count + 1}")) != seen.total:
+                raise IncompletePull(
+                    f"the gateway counted {seen.total} people at first and {now} on page {seen.count + 1}.", hint=_AGAIN
+                )
+
+
+def _next(cursor: object, items: list[Any], settings: GatewaySettings, seen: _Pages) -> str:
+    """The next page's cursor, or an error where following it would never end or can't be right."""
+    if not isinstance(cursor, str | int) or isinstance(cursor, bool):
+        raise SourceError(
+            f"page {seen.count} of the gateway has no usable cursor at {settings.next_key!r}.", hint=_KEYS
+        )
+    if not items or len(seen.rows) > seen.total:
+        raise IncompletePull(
+            f"page {seen.count} of the gateway names a next page, with {len(items)} people on it and {len(seen.rows)} of {seen.total} read.",
+            hint=_AGAIN,
+        )
+    if str(cursor) in seen.cursors:
+        raise IncompletePull(f"page {seen.count} of the gateway leads back to a page that was read.", hint=_AGAIN)
+    seen.cursors.add(str(cursor))
+    return str(cursor)
+
+
+def _take(items: list[Any], keys: Mapping[str, str], seen: _Pages) -> None:
+    for position, item in enumerate(items, start=1):
+        where = f"page {seen.count} of the gateway, person {position}"
+        if not isinstance(item, dict):
+            raise SourceError(f"{where}: not an object.", hint=_KEYS)
+        row = {name: _at(item, key) for name, key in keys.items()}
+        row["unsubscribed"] = _flag(row["unsubscribed"], where, keys["unsubscribed"], seen)
+        for column in PEOPLE:
+            if column.kind in ("string", "time"):
+                row[column.name] = _text(row[column.name], where, keys[column.name])
+            if column.kind == "time" and row[column.name] is not None and not re.match(_TIME_FORM, row[column.name]):
+                raise SourceError(
+                    f"{where}: {keys[column.name]!r} is no time with a zone, like 2026-11-24T04:00:00Z.", hint=_KEYS
+                )
+        for name in ("person_id", "salesforce_id"):
+            row[name] = None if row[name] is None else row[name].strip()
+        if row["person_id"] is None:
+            raise IncompletePull(f"{where}: no id at {keys['person_id']!r}.", hint=_KEYS)
+        if row["person_id"] in seen.ids:
+            raise IncompletePull(f"{where}: an id that was there before.", hint=_AGAIN)
+        row["unsubscribe_level"] = _level(row["unsubscribe_level"], where, keys["unsubscribe_level"])
+        source = row["unsubscribe_source"]
+        row["unsubscribe_source"] = None if source is None else SOURCES.get(_plain(source))
+        seen.unknown_sources += source is not None and row["unsubscribe_source"] is None
+        seen.ids.add(row["person_id"])
+        seen.rows.append(row)
+
+
+def _flag(value: object, where: str, key: str, seen: _Pages) -> bool:
+    """Yes or no, by JSON's own flags or by the words that a file may have, in one vocabulary for all people."""
+    if isinstance(value, bool):
+        pair, flag = _JSON_FLAGS, value
+    else:
+        word = str(value).strip().casefold() if isinstance(value, str | int) else ""
+        if word not in _FLAGS:
+            raise IncompletePull(
+                f"{where}: {key!r} is missing, blank or neither yes nor no. Unknown is not 'may be mailed'.", hint=_KEYS
+            )
+        pair, flag = _FLAGS[word]
+    if seen.flags is not None and seen.flags != pair:
+        raise IncompletePull(
+            f"{where}: {key!r} is written in another vocabulary ({'/'.join(pair)}) than those before it ({'/'.join(seen.flags)}).",
+            hint="Two sources may be mixed behind the gateway: one of them may mean something else.",
+        )
+    seen.flags = pair
+    return flag
+
+
+def _level(text: str | None, where: str, key: str) -> str | None:
+    if text is None:
+        return None
+    if _plain(text) not in LEVELS:
+        raise SourceError(f"{where}: {key!r} is none of {', '.join(LEVELS)}.", hint=_KEYS)
+    return LEVELS[_plain(text)]
+
+
+def _plain(text: str) -> str:
+    """A word however it is spelled on screen ("Clicked Link")."""
+    return re.sub(r"[\s_-]+", "_", text.strip().casefold())
+
+
+def _text(value: object, where: str, key: str) -> str | None:
+    if value is _MISSING or value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return str(value)
+    raise SourceError(f"{where}: {key!r} is no text.", hint=_KEYS)
+
+
+def _total(answer: Any, settings: GatewaySettings, when: str) -> int:
+    total = _at(answer, settings.total_key)
+    if not isinstance(total, int) or isinstance(total, bool):
+        raise IncompletePull(
+            f"the gateway doesn't say {when} how many people there are: no number at {settings.total_key!r}.",
+            hint=_KEYS,
+        )
+    return total
+
+
+def _at(value: Any, path: str) -> Any:
+    """What stands at a dotted path, or _MISSING."""
+    for key in path.split("."):
+        if not isinstance(value, dict) or key not in value:
+            return _MISSING
+        value = value[key]
+    return value
+
+
+def _table(people: list[dict[str, Any]]) -> pa.Table:
+    columns = {}
+    for column in PEOPLE:
+        values = [person[column.name] for person in people]
+        if column.kind != "time":
+            columns[column.name] = pa.array(values, column.arrow)
+            continue
+        try:
+            columns[column.name] = pa.array(values, pa.string()).cast(_TIME)
+        except pa.ArrowInvalid:
+            raise SourceError(f"the gateway gave a time in {column.name} that doesn't exist.", hint=_KEYS) from None
+    table = PEOPLE.conform(pa.table(columns))
+    return table.take(pc.sort_indices(table, sort_keys=[("person_id", "ascending")]))
