@@ -66,7 +66,7 @@ def run(
         clock, secrets = sandbox.clock, sandbox.environment()
         pulled = jobs.pull(folder, clock=clock, environ=secrets, progress=progress)
         say(pulled.summary())
-        result = jobs.reconcile(folder, clock=clock, progress=progress)
+        result = jobs.reconcile(folder, snapshot=pulled.snapshot_id, clock=clock, progress=progress)
         say(result.summary())
         say(_agreed(result, population))
         report = jobs.report(folder, run_id=result.run_id, clock=clock)
