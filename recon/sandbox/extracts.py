@@ -91,7 +91,8 @@ def write_extract(store: Store, path: Path, flavour: PeopleFlavour = "canonical"
     foreign = flavour == "foreign"
     words = {True: "TRUE", False: "FALSE"} if foreign else {True: "true", False: "false"}
     count = 0
-    with path.open("w", encoding="utf-8-sig" if foreign else "utf-8", newline="") as file:
+    # One transaction over all pages: an extract is of one moment.
+    with store.transaction(), path.open("w", encoding="utf-8-sig" if foreign else "utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\r\n" if foreign else "\n")
         writer.writerow([FOREIGN_HEADERS[name] if foreign else name for name in names])
         for person in _everyone(store):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
+
+from recon.errors import ReconError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,18 +97,43 @@ class Store:
         The SQLite file, or None for memory.
     clock
         Tells the time of every change.
+
+    Raises
+    ------
+    ReconError
+        If the file can't be opened, or is something else than a sandbox's state. It is left as it is then.
     """
 
     def __init__(self, path: Path | None, clock: Clock) -> None:
         self.clock = clock
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(
-            ":memory:" if path is None else str(path), check_same_thread=False, isolation_level=None
-        )
+        if path is not None:
+            # It holds the sandbox's secrets. What is wrong with the path, SQLite says below.
+            with suppress(OSError):
+                path.touch(mode=0o600)
+        try:
+            self._db = sqlite3.connect(
+                ":memory:" if path is None else str(path), check_same_thread=False, isolation_level=None
+            )
+        except sqlite3.Error as error:
+            raise _unusable(path, str(error)) from error
         self._db.row_factory = sqlite3.Row
-        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'config'").fetchone():
-            self._db.executescript(SCHEMA)
-            self._db.executemany("INSERT INTO config VALUES (?, ?)", DEFAULT_CONFIG.items())
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._db.close()
+            raise _unusable(path, str(error)) from error
+
+    def _prepare(self) -> None:
+        with self.transaction() as db:
+            tables = {row["name"] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if not tables:
+                # Not executescript, which would commit: the tables are there whole or not at all.
+                for statement in SCHEMA.split(";\n"):
+                    db.execute(statement)
+                db.executemany("INSERT INTO config VALUES (?, ?)", DEFAULT_CONFIG.items())
+            elif not {"config", "lead", "contact", "person"} <= tables:
+                raise sqlite3.DatabaseError("it holds other tables")
 
     def close(self) -> None:
         """Close the database."""
@@ -147,3 +174,10 @@ class Store:
                 "INSERT INTO config VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
                 values.items(),
             )
+
+
+def _unusable(path: Path | None, reason: str) -> ReconError:
+    return ReconError(
+        f"{path or 'memory'} can't be used as a sandbox's state: {reason}.",
+        hint="Name a new file, or one that a sandbox made.",
+    )
