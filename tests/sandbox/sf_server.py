@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import threading
+import csv
+import io
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from socket import create_server
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import requests
-import uvicorn
-from requests.adapters import HTTPAdapter
+from starlette.responses import PlainTextResponse
 
 from recon.clock import SetClock
 from recon.sandbox.salesforce.app import create_app
 from recon.sandbox.salesforce.auth import Org
+from recon.sandbox.serving import Serving
 from recon.sandbox.store import Store
+from recon.sandbox.transport import LoopbackAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
 START = datetime(2026, 11, 24, 4, 0, 0, tzinfo=UTC)
+CSV = {"Content-Type": "text/csv; charset=UTF-8"}
+
+
+class Slot:
+    """One server for all tests: each puts its own application into it."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp = PlainTextResponse("no test is using this", status_code=500)
+        self.serving = Serving(self)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
 
 
 @dataclass
@@ -33,21 +47,30 @@ class Server:
     store: Store
     clock: SetClock
     org: Org
+    app: Any
     version: str = "62.0"
     http: requests.Session = field(default_factory=requests.Session)
 
+    def token(self, **form: str) -> requests.Response:
+        """An OAuth login without the session's headers."""
+        return requests.post(f"{self.url}/services/oauth2/token", form, timeout=10)
+
     def login(self) -> None:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self.org.consumer_key,
-            "client_secret": self.org.consumer_secret,
-        }
-        token = self.http.post(f"{self.url}/services/oauth2/token", form, timeout=10).json()["access_token"]
-        self.http.headers["Authorization"] = f"Bearer {token}"
+        answer = self.token(
+            grant_type="client_credentials", client_id=self.org.consumer_key, client_secret=self.org.consumer_secret
+        )
+        self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def call(self, method: str, path: str, *, version: str | None = None, **options: Any) -> requests.Response:
         base = f"{self.url}/services/data/v{version or self.version}"
         return self.http.request(method, base + path, timeout=30, **options)
+
+    def refused(self, status: int, code: str, method: str, path: str, **options: Any) -> str:
+        """The message of a refusal, which must have this status and error code, in Salesforce's form."""
+        answer = self.call(method, path, **options)
+        assert (answer.status_code, answer.json()[0]["errorCode"]) == (status, code), answer.text
+        assert len(answer.json()) == 1
+        return str(answer.json()[0]["message"])
 
     def soql(self, query: str, resource: str = "query") -> Any:
         return self.call("GET", f"/{resource}", params={"q": query}).json()
@@ -60,44 +83,27 @@ class Server:
 
 
 @contextmanager
-def serve(org: Org | None = None) -> Iterator[Server]:
-    """Run a Salesforce on 127.0.0.1 in a thread, and log in."""
+def serve(slot: Slot, org: Org | None = None) -> Iterator[Server]:
+    """Serve a new Salesforce, and log in."""
     clock = SetClock(START)
     org = org or Org()
-    with closing(Store(None, clock)) as store, closing(create_server(("127.0.0.1", 0))) as socket:
-        config = uvicorn.Config(create_app(store, org), log_level="warning", lifespan="off", ws="none")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
-        thread.start()
-        running = Server(f"http://127.0.0.1:{socket.getsockname()[1]}", store, clock, org)
+    with closing(Store(None, clock)) as store, requests.Session() as http:
+        slot.app = create_app(store, org)
+        running = Server(slot.serving.url, store, clock, org, slot.app, http=http)
         try:
             running.login()
             yield running
         finally:
-            running.http.close()
-            server.should_exit = True
-            thread.join()
-
-
-class Loopback(HTTPAdapter):
-    """Sends what is meant for Salesforce to the loopback address."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.target = urlsplit(url)
-        self.seen: list[str] = []
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> requests.Response:
-        parts = urlsplit(str(request.url))
-        assert parts.scheme == "https"
-        assert str(parts.hostname).endswith(".salesforce.com") or parts.netloc == self.target.netloc
-        self.seen.append(str(parts.hostname))
-        request.url = urlunsplit((self.target.scheme, self.target.netloc, parts.path, parts.query, ""))
-        return super().send(request, *args, **options)
+            slot.app = PlainTextResponse("the test is over", status_code=500)
 
 
 def loopback_session(server: Server) -> requests.Session:
     """A session for simple-salesforce, which always speaks https."""
     session = requests.Session()
-    session.mount("https://", Loopback(server.url))
+    session.mount("https://", LoopbackAdapter(server.url))
     return session
+
+
+def read_csv(content: bytes, delimiter: str = ",") -> list[dict[str, str]]:
+    """The rows of a Bulk result."""
+    return list(csv.DictReader(io.StringIO(content.decode(), newline=""), delimiter=delimiter, strict=True))

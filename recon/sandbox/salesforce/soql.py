@@ -249,7 +249,7 @@ class _Compiler:
             raise self.fail(item.path.at, f"field '{column.name}' can not be filtered in a query call")
         if item.op == "like":
             return self.like(column, item)
-        if field.type == "boolean" and item.op not in ("=", "!="):
+        if field.type == "boolean" and item.op not in ("=", "!=", "in", "not in"):
             raise self.operator(field, item.path.at)
         values = [self.literal(column, value) for value in item.values]
         if item.op in ("=", "in"):
