@@ -142,7 +142,7 @@ class SalesConnectSettings(_Section):
 
     columns: dict[str, str] = Field(
         default_factory=dict,
-        description='Which header of your file is which column, like unsubscribed = "Opted out?". Canonical headers need no line.',
+        description='Which header of your file (or key of a person in the gateway\'s answer) is which column, like unsubscribed = "Opted out?". Canonical names need no line.',
     )
     encoding: str = Field("utf-8-sig", description="Encoding of CSV files. Never guessed.")
     gateway: GatewaySettings = GatewaySettings()

@@ -251,6 +251,16 @@ def test_an_error_that_is_no_json_shows_nothing_of_itself(acme: Acme) -> None:
     assert "not JSON" in acme.refused(SourceError, lambda: limits(acme))
 
 
+@pytest.mark.parametrize(("status", "kind"), [(401, SourceError), (403, AccessRefused), (404, SourceError)])
+def test_a_proxys_refusal_in_html_is_a_sentence(acme: Acme, status: int, kind: type[SourceError]) -> None:
+    def alter(_method: str, target: str, answer: Answer) -> None:
+        if "limits" in target:
+            answer.status, answer.body = status, b"<html>Sign in, ann@acme.example</html>"
+
+    acme.wire.alter = alter
+    assert f"status {status}" in acme.refused(kind, lambda: limits(acme))
+
+
 def test_a_server_that_says_nothing_is_given_up(acme: Acme, serve: Serve) -> None:
     async def silent(_scope: Scope, receive: Receive, _send: Send) -> None:
         while (await receive())["type"] != "http.disconnect":
