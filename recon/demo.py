@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from recon import jobs, nightly, settings, snapshot
+from recon.clock import SetClock
 from recon.errors import ReconError
 from recon.progress import SILENT
-from recon.sandbox.box import Sandbox
+from recon.sandbox.box import DEFAULT_AT, Sandbox
 from recon.sandbox.served import write_settings
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def run(
         If the report's numbers aren't the population's, or the next morning isn't as predicted: then recon is wrong.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with Sandbox() as sandbox:
+    clock = SetClock(DEFAULT_AT)
+    with Sandbox(clock=clock) as sandbox:
         population = sandbox.populate(people, seed)
         if not write_settings(folder, sandbox.settings(), None):
             # A demo was here before: its sandbox listened on other ports.
@@ -63,7 +65,7 @@ def run(
             f"Two systems on this machine: a Sales Connect with {counts['person']:,} people, "
             f"a Salesforce with {counts['lead']:,} Leads and {counts['contact']:,} Contacts."
         )
-        clock, secrets = sandbox.clock, sandbox.environment()
+        secrets = sandbox.environment()
         pulled = jobs.pull(folder, clock=clock, environ=secrets, progress=progress)
         say(pulled.summary())
         result = jobs.reconcile(folder, snapshot=pulled.snapshot_id, clock=clock, progress=progress)

@@ -19,18 +19,18 @@ from recon.paths import paths
 from recon.tables import ACTIONS, MERGED
 
 if TYPE_CHECKING:
-    from recon.engine import Engine
+    from recon.engine import Engine, Frame
     from recon.settings import ActionSettings, Settings
 
 
 def actions(
-    found: nw.LazyFrame,
-    merged: nw.LazyFrame,
-    deciding: nw.LazyFrame,
-    carried: nw.LazyFrame,
+    found: Frame,
+    merged: Frame,
+    deciding: Frame,
+    carried: Frame,
     settings: Settings,
     engine: Engine,
-) -> nw.LazyFrame:
+) -> Frame:
     """The table `recon.tables.ACTIONS`, and `n`.
 
     Parameters
@@ -58,7 +58,7 @@ def actions(
     return merged.join(extra, on="n", how="inner").select("n", *MERGED.names, *ACTIONS.names[len(MERGED.names) :])
 
 
-def _candidates(found: nw.LazyFrame, deciding: nw.LazyFrame, carried: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+def _candidates(found: Frame, deciding: Frame, carried: Frame, engine: Engine) -> Frame:
     """The rows that may need action, with what decides about them."""
     groups = deciding.select("c", "choice_sales_connect", "choice_salesforce", "user", "bounce", "opted_out_at")
     rows = found.join(groups, on="c", how="left").join(carried, on="s", how="left")
@@ -87,7 +87,7 @@ def _candidates(found: nw.LazyFrame, deciding: nw.LazyFrame, carried: nw.LazyFra
     ).drop("_lost", "_low", "_high", "_across", "_within")
 
 
-def _told(rows: nw.LazyFrame, settings: Settings) -> nw.LazyFrame:
+def _told(rows: Frame, settings: Settings) -> Frame:
     """Add `category`, `categories`, `fix`; and what the sentences need."""
     enabled = settings.sync.enabled
     needs, carried = nw.col("needs"), nw.col("star_carries")
@@ -141,7 +141,7 @@ def _fix() -> nw.Expr:
     return nw.when(nw.col("is_converted")).then(nw.lit("nobody")).otherwise(fix)
 
 
-def _due(rows: nw.LazyFrame, limits: ActionSettings, engine: Engine) -> nw.LazyFrame:
+def _due(rows: Frame, limits: ActionSettings, engine: Engine) -> Frame:
     """Add `due_by`: the opt-out's UTC date and the limit in business days. Sources: see the setting `limit_business_days`."""
     sets = nw.col("needs") | ~nw.col("fields").is_null()
     bound = sets & ~nw.col("category").is_in(["bounce", "user_level_only"])

@@ -7,7 +7,7 @@ asks its engine. What goes in comes out: pandas frames give pandas frames, DuckD
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import narwhals.stable.v2 as nw
 import pyarrow as pa
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import duckdb
 
     from recon.tables import Table
+
+#: What the table logic works on: lazy, of whatever engine.
+Frame: TypeAlias = nw.LazyFrame[Any]
 
 EngineName = Literal["auto", "pandas", "polars", "duckdb", "spark"]
 
@@ -37,7 +40,7 @@ class Engine(Protocol):
         """The engine's name, for the manifest."""
         ...
 
-    def take(self, native: Any, table: Table) -> nw.LazyFrame:
+    def take(self, native: Any, table: Table) -> Frame:
         """A frame of the user's, in the shape of a table: columns in order, types cast, absent columns null, unknown is null.
 
         Raises
@@ -47,23 +50,23 @@ class Engine(Protocol):
         """
         ...
 
-    def bring(self, table: pa.Table) -> nw.LazyFrame:
+    def bring(self, table: pa.Table) -> Frame:
         """A small Arrow table as a frame of this engine."""
         ...
 
-    def hold(self, frame: nw.LazyFrame) -> nw.LazyFrame:
+    def hold(self, frame: Frame) -> Frame:
         """The same rows, computed once, wherever they are used afterwards."""
         ...
 
-    def collect(self, frame: nw.LazyFrame) -> pa.Table:
+    def collect(self, frame: Frame) -> pa.Table:
         """A small frame's rows, on the driver."""
         ...
 
-    def batches(self, frame: nw.LazyFrame, table: Table) -> Iterator[pa.RecordBatch]:
+    def batches(self, frame: Frame, table: Table) -> Iterator[pa.RecordBatch]:
         """A frame's rows in a table's shape, batch by batch and in the frame's order: for tables larger than memory."""
         ...
 
-    def give(self, frame: nw.LazyFrame, table: Table) -> Any:
+    def give(self, frame: Frame, table: Table) -> Any:
         """A result in the user's form of frame."""
         ...
 
@@ -73,7 +76,7 @@ class ArrowPandas:
 
     name = "pandas"
 
-    def take(self, native: Any, table: Table) -> nw.LazyFrame:
+    def take(self, native: Any, table: Table) -> Frame:
         """A pandas frame (or an Arrow table); its index is dropped."""
         arrow = native if isinstance(native, pa.Table) else _from_pandas(native, table)
         try:
@@ -81,14 +84,14 @@ class ArrowPandas:
         except (ValueError, pa.ArrowInvalid) as error:
             raise _unfit(table, error) from error
 
-    def bring(self, table: pa.Table) -> nw.LazyFrame:
+    def bring(self, table: pa.Table) -> Frame:
         """An Arrow table, without copying."""
         import pandas as pd
 
-        frame: nw.LazyFrame = nw.from_native(table.to_pandas(types_mapper=pd.ArrowDtype)).lazy()
+        frame: Frame = nw.from_native(table.to_pandas(types_mapper=pd.ArrowDtype)).lazy()
         return frame
 
-    def hold(self, frame: nw.LazyFrame) -> nw.LazyFrame:
+    def hold(self, frame: Frame) -> Frame:
         """The same frame (pandas computes at once); columns that pandas made by itself get Arrow's types."""
         import pandas as pd
 
@@ -97,20 +100,20 @@ class ArrowPandas:
         if not own:
             return frame
         told = {name: pd.Series(pd.arrays.ArrowExtensionArray(_arrow(native[name])), native.index) for name in own}
-        held: nw.LazyFrame = nw.from_native(native.assign(**told)).lazy()
+        held: Frame = nw.from_native(native.assign(**told)).lazy()
         return held
 
-    def collect(self, frame: nw.LazyFrame) -> pa.Table:
+    def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""
         table = frame.collect("pyarrow").to_native()
         # Arrow keeps a pandas index as a column of its own.
         return _plain(table.select(frame.collect_schema().names()))
 
-    def batches(self, frame: nw.LazyFrame, table: Table) -> Iterator[pa.RecordBatch]:
+    def batches(self, frame: Frame, table: Table) -> Iterator[pa.RecordBatch]:
         """The rows, out of memory."""
         yield from table.conform(self.collect(frame)).to_batches()
 
-    def give(self, frame: nw.LazyFrame, table: Table) -> Any:
+    def give(self, frame: Frame, table: Table) -> Any:
         """A pandas frame with pandas' usual types: str, bool, UTC times."""
         return to_pandas(table.conform(self.collect(frame)))
 
@@ -140,7 +143,7 @@ class DuckDB:
             self.connection.execute("SET temp_directory = $folder", {"folder": str(spill)})
         self._numbers = itertools.count(1)
 
-    def take(self, native: Any, table: Table) -> nw.LazyFrame:
+    def take(self, native: Any, table: Table) -> Frame:
         """A DuckDB relation of any connection, an Arrow table or reader, or a pandas frame."""
         if isinstance(native, nw.LazyFrame):
             native = native.to_native()
@@ -154,7 +157,7 @@ class DuckDB:
             relation = self.connection.from_arrow(_from_pandas(native, table))
         return self.conform(relation, table)
 
-    def conform(self, relation: duckdb.DuckDBPyRelation, table: Table) -> nw.LazyFrame:
+    def conform(self, relation: duckdb.DuckDBPyRelation, table: Table) -> Frame:
         """A relation of this connection, brought to a table's shape.
 
         Raises
@@ -170,29 +173,29 @@ class DuckDB:
                 raise _unfit(table, ValueError(f"{table.name}: the required column {column.name!r} is absent"))
             else:
                 parts.append(f'CAST(NULL AS {_DUCKDB_TYPES[column.kind]}) AS "{column.name}"')
-        frame: nw.LazyFrame = nw.from_native(relation.project(", ".join(parts)))
+        frame: Frame = nw.from_native(relation.project(", ".join(parts)))
         return frame
 
-    def bring(self, table: pa.Table) -> nw.LazyFrame:
+    def bring(self, table: pa.Table) -> Frame:
         """An Arrow table as a table of the connection."""
-        frame: nw.LazyFrame = nw.from_native(self._keep(self.connection.from_arrow(table)))
+        frame: Frame = nw.from_native(self._keep(self.connection.from_arrow(table)))
         return frame
 
-    def hold(self, frame: nw.LazyFrame) -> nw.LazyFrame:
+    def hold(self, frame: Frame) -> Frame:
         """The same rows as a table of the connection."""
-        held: nw.LazyFrame = nw.from_native(self._keep(frame.to_native()))
+        held: Frame = nw.from_native(self._keep(frame.to_native()))
         return held
 
-    def collect(self, frame: nw.LazyFrame) -> pa.Table:
+    def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""
         return _plain(frame.to_native().to_arrow_table())
 
-    def batches(self, frame: nw.LazyFrame, table: Table) -> Iterator[pa.RecordBatch]:
+    def batches(self, frame: Frame, table: Table) -> Iterator[pa.RecordBatch]:
         """The rows, streamed."""
         for batch in frame.to_native().to_arrow_reader(_BATCH_ROWS):
             yield from table.conform(_plain(pa.Table.from_batches([batch]))).to_batches()
 
-    def give(self, frame: nw.LazyFrame, table: Table) -> Any:
+    def give(self, frame: Frame, table: Table) -> Any:
         """A relation; it keeps the connection alive."""
         return self.conform(frame.to_native(), table).to_native()
 

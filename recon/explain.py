@@ -5,7 +5,12 @@ Holds record ids and dates, never an address.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import narwhals.stable.v2 as nw
+
+if TYPE_CHECKING:
+    from recon.engine import Frame
 
 #: Columns that a sentence may use: {source} is the record that the opt-out starts at, {on} its date where that is known.
 _SENTENCES: dict[str, str] = {
@@ -26,7 +31,7 @@ _CONVERTED = " A converted Lead can't be changed; its Contact is what counts."
 _OBJECTS = {"Person": "person", "Lead": "Lead", "Contact": "Contact"}
 
 
-def with_explanation(rows: nw.LazyFrame) -> nw.LazyFrame:
+def with_explanation(rows: Frame) -> Frame:
     """Add `explanation`, the sentence, to rows of `recon.diff`: uses `category`, `needs`, `fields`, `hops`, `is_converted`, `source_*`."""
     source = nw.lit("a record")
     for name, words in _OBJECTS.items():

@@ -20,7 +20,7 @@ from recon.sources.ids import to_18
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from recon.engine import Engine
+    from recon.engine import Engine, Frame
 
 #: What Python's str.strip() takes off.
 BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
@@ -79,7 +79,7 @@ def _in_local(character: str) -> bool:
     return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
-def with_address(frame: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+def with_address(frame: Frame, engine: Engine) -> Frame:
     """Add the column `address`: the column `email` made comparable, null where it is no address.
 
     Parameters
@@ -108,7 +108,7 @@ def comparable(addresses: Iterable[str]) -> list[str]:
     return sorted({told for text in addresses if (told := address(text)) is not None})
 
 
-def with_id_parts(frame: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+def with_id_parts(frame: Frame, engine: Engine) -> Frame:
     """Add the columns `id_body` and `id_check`: a person's Salesforce ID, taken apart to be compared.
 
     An id's first 15 characters name the record, and their case matters; three more, where they are there, tell the case. Two ids are

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from recon.clock import Clock
     from recon.engine import Engine
+    from recon.errors import Problem
     from recon.progress import Progress
     from recon.reconcile import Reconciliation
     from recon.settings import Settings
@@ -350,7 +351,7 @@ def _from_files(
             hint="Give --people FILE and --leads FILE or --contacts FILE, or both; without any, the newest snapshot is used.",
         )
     connect, salesforce = loaded.sales_connect, loaded.salesforce
-    problems = []
+    problems: list[Problem] = []
     extracts: list[Extract] = []
     targets = {"opt_out_field": salesforce.opt_out_field, "custom_field": salesforce.custom_field}
 

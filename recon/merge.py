@@ -17,7 +17,7 @@ import pyarrow as pa
 from recon.identity import BLANKS, comparable, with_address, with_id_parts
 
 if TYPE_CHECKING:
-    from recon.engine import Engine
+    from recon.engine import Engine, Frame
     from recon.settings import Settings
 
 SALES_CONNECT, SALESFORCE = "sales_connect", "salesforce"
@@ -30,7 +30,7 @@ _ROW_COLUMNS = (
 )
 
 
-def rows(people: nw.LazyFrame, records: nw.LazyFrame, settings: Settings, engine: Engine) -> nw.LazyFrame:
+def rows(people: Frame, records: Frame, settings: Settings, engine: Engine) -> Frame:
     """All live records of both systems, one row each, with what joins them.
 
     Parameters
@@ -44,7 +44,7 @@ def rows(people: nw.LazyFrame, records: nw.LazyFrame, settings: Settings, engine
 
     Returns
     -------
-    nw.LazyFrame
+    Frame
         Columns:
 
         * `n`: the row's number, by system and id; `system`, `id`, `object`, `email`, `address`, `opted_out`
@@ -63,7 +63,7 @@ def rows(people: nw.LazyFrame, records: nw.LazyFrame, settings: Settings, engine
     return engine.hold(_clustered(found, engine))
 
 
-def _numbered(people: nw.LazyFrame, records: nw.LazyFrame, settings: Settings, engine: Engine) -> nw.LazyFrame:
+def _numbered(people: Frame, records: Frame, settings: Settings, engine: Engine) -> Frame:
     both = nw.concat([_people_rows(people), _record_rows(records, settings)], how="vertical")
     numbered = both.with_row_index("n", order_by=["system", "id"]).with_columns(nw.col("n").cast(nw.Int64))
     addressed = with_id_parts(with_address(engine.hold(numbered), engine), engine)
@@ -77,7 +77,7 @@ def _numbered(people: nw.LazyFrame, records: nw.LazyFrame, settings: Settings, e
     return grouped.with_columns(a=nw.when(nw.col("_joins")).then(nw.col("_first"))).drop("_joins", "_first")
 
 
-def _people_rows(people: nw.LazyFrame) -> nw.LazyFrame:
+def _people_rows(people: Frame) -> Frame:
     out = nw.col("unsubscribed")
     user = (nw.col("unsubscribe_level") == "user").fill_null(value=False)
     bounce = (nw.col("unsubscribe_source") == "bounce").fill_null(value=False)
@@ -106,7 +106,7 @@ def _people_rows(people: nw.LazyFrame) -> nw.LazyFrame:
     ).select(*_ROW_COLUMNS)
 
 
-def _record_rows(records: nw.LazyFrame, settings: Settings) -> nw.LazyFrame:
+def _record_rows(records: Frame, settings: Settings) -> Frame:
     standard, custom = nw.col("has_opted_out_of_email"), nw.col("sales_opt_out")
     fields = nw.lit(None, nw.String)
     if settings.salesforce.opt_out_field == "both":
@@ -138,7 +138,7 @@ def _not_blank(name: str) -> nw.Expr:
     return nw.when(nw.col(name).str.strip_chars(BLANKS) != "").then(nw.col(name))
 
 
-def _linked(found: nw.LazyFrame) -> nw.LazyFrame:
+def _linked(found: Frame) -> Frame:
     """Add `link` and `t` to people, `v` to converted Leads."""
     records = found.filter(nw.col("system") == SALESFORCE)
     targets = records.select(
@@ -170,7 +170,7 @@ def _linked(found: nw.LazyFrame) -> nw.LazyFrame:
     )
 
 
-def _clustered(found: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+def _clustered(found: Frame, engine: Engine) -> Frame:
     """Add `c` and `s`."""
     grouped = found.with_columns(_k=nw.coalesce("a", "n"))
     keys = grouped.select(nw.col("n").alias("_to"), nw.col("_k").alias("b"))
@@ -196,12 +196,12 @@ def components(edges: pa.Table) -> pa.Table:
     return solve(edges)
 
 
-def causes(found: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+def causes(found: Frame, engine: Engine) -> Frame:
     """What every cluster with an opted-out record has to say.
 
     Returns
     -------
-    nw.LazyFrame
+    Frame
         One row a cluster `c`: `caused_by` and `opted_out_at` as in `recon.tables.MERGED`; whether there is an opt-out by `choice` in
         either system (`choice_sales_connect`, `choice_salesforce`), a `user`-level one, a `bounce`.
     """
@@ -235,7 +235,7 @@ def causes(found: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
     return engine.hold(groups.drop("_count", *(f"_uid_{place}" for place in range(1, CAUSES_NAMED + 1))))
 
 
-def merged(found: nw.LazyFrame, deciding: nw.LazyFrame, predicted: nw.LazyFrame) -> nw.LazyFrame:
+def merged(found: Frame, deciding: Frame, predicted: Frame) -> Frame:
     """The table `recon.tables.MERGED`, and `n`.
 
     Parameters

@@ -19,11 +19,11 @@ import narwhals.stable.v2 as nw
 from recon.clock import UTC
 
 if TYPE_CHECKING:
-    from recon.engine import Engine
+    from recon.engine import Engine, Frame
     from recon.settings import SyncSettings
 
 
-def carriers(found: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+def carriers(found: Frame, engine: Engine) -> Frame:
     """The sync components in which a flag stands that the sync carries.
 
     Parameters
@@ -33,14 +33,14 @@ def carriers(found: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
 
     Returns
     -------
-    nw.LazyFrame
+    Frame
         One row a component `s`: `star_at`, the newest date known of such flags (may be null), and `star_carries`, true.
     """
     flags = found.filter(nw.col("carries")).group_by("s").agg(nw.col("own_at").max().alias("star_at"))
     return engine.hold(flags.with_columns(star_carries=nw.lit(value=True)))
 
 
-def predict(found: nw.LazyFrame, carried: nw.LazyFrame, sync: SyncSettings) -> nw.LazyFrame:
+def predict(found: Frame, carried: Frame, sync: SyncSettings) -> Frame:
     """Every row's flag after the next nightly run.
 
     Parameters
@@ -54,7 +54,7 @@ def predict(found: nw.LazyFrame, carried: nw.LazyFrame, sync: SyncSettings) -> n
 
     Returns
     -------
-    nw.LazyFrame
+    Frame
         `n` and `predicted_opted_out`.
     """
     if not sync.enabled:

@@ -13,7 +13,7 @@ import narwhals.stable.v2 as nw
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from recon.engine import Engine
+    from recon.engine import Engine, Frame
 
 #: The kinds of links as a path names them, the surest first.
 KINDS = ("id", "converted", "address")
@@ -21,7 +21,7 @@ KINDS = ("id", "converted", "address")
 _SCHEMA = pa.schema([("n", pa.int64()), ("source", pa.int64()), ("path", pa.string()), ("hops", pa.int64())])
 
 
-def paths(wanted: nw.LazyFrame, found: nw.LazyFrame, deciding: nw.LazyFrame, engine: Engine) -> nw.LazyFrame:
+def paths(wanted: Frame, found: Frame, deciding: Frame, engine: Engine) -> Frame:
     """The path by which an opt-out reaches each of these rows.
 
     An opt-out starts at the cluster's opt-outs by choice and at the flags that the sync carries to the row; where the cluster has no
@@ -37,7 +37,7 @@ def paths(wanted: nw.LazyFrame, found: nw.LazyFrame, deciding: nw.LazyFrame, eng
 
     Returns
     -------
-    nw.LazyFrame
+    Frame
         `n`; `source`, the number of the row that the opt-out starts at; `path`, as in `recon.tables.ACTIONS`; `hops`.
     """
     out = found.filter(nw.col("opted_out")).select("n", "c", "s", "a", "t", "v", "link", "carries", "kind")
@@ -59,11 +59,11 @@ def paths(wanted: nw.LazyFrame, found: nw.LazyFrame, deciding: nw.LazyFrame, eng
     return engine.hold(nw.concat(parts, how="vertical"))
 
 
-def _smallest(frame: nw.LazyFrame, by: list[str], name: str) -> nw.LazyFrame:
+def _smallest(frame: Frame, by: list[str], name: str) -> Frame:
     return frame.group_by(*by).agg(nw.col("n").min().alias(name))
 
 
-def _direct(wanted: nw.LazyFrame, out: nw.LazyFrame) -> nw.LazyFrame:
+def _direct(wanted: Frame, out: Frame) -> Frame:
     """Add `source` and `via` where one link is enough."""
     general = (nw.col("kind") == "choice") | ~nw.col("by_choice")
     linked_people = out.filter(~nw.col("t").is_null() & (general | ((nw.col("link") == "linked") & nw.col("carries"))))
@@ -98,7 +98,7 @@ def _direct(wanted: nw.LazyFrame, out: nw.LazyFrame) -> nw.LazyFrame:
     return direct.select("n", nw.coalesce("_id", "_converted", "_address").alias("source"), via.alias("via"))
 
 
-def _over_the_record(rest: nw.LazyFrame, out: nw.LazyFrame, names: nw.LazyFrame) -> nw.LazyFrame:
+def _over_the_record(rest: Frame, out: Frame, names: Frame) -> Frame:
     """Person to record to person, where the sync carries it and no single link does."""
     carriers = _smallest(out.filter(nw.col("carries")), ["s"], "source")
     found = rest.join(carriers, on="s", how="left").join(names, on="n", how="left")
@@ -108,7 +108,7 @@ def _over_the_record(rest: nw.LazyFrame, out: nw.LazyFrame, names: nw.LazyFrame)
     return found.select("n", "source", text.alias("path"), hops=nw.lit(2))
 
 
-def _walk(rest: nw.LazyFrame, found: nw.LazyFrame, out: nw.LazyFrame, engine: Engine) -> pa.Table:
+def _walk(rest: Frame, found: Frame, out: Frame, engine: Engine) -> pa.Table:
     """Walk the clusters of the rows that no join reaches."""
     clusters = engine.hold(rest.select("c").unique())
     targets = engine.collect(rest.select("n")).column("n").to_pylist()

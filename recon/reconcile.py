@@ -23,7 +23,7 @@ from recon.settings import Settings
 from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
 
 if TYPE_CHECKING:
-    from recon.engine import Engine
+    from recon.engine import Engine, Frame
     from recon.tables import Table
 
 
@@ -43,10 +43,10 @@ class Reconciliation:
         Where they live.
     """
 
-    merged_frame: nw.LazyFrame
-    actions_frame: nw.LazyFrame
-    found: nw.LazyFrame
-    deciding: nw.LazyFrame
+    merged_frame: Frame
+    actions_frame: Frame
+    found: Frame
+    deciding: Frame
     engine: Engine
 
     @property
@@ -97,7 +97,7 @@ def reconcile(
     return Reconciliation(merged, actions, found, deciding, engine)
 
 
-def _check(frame: nw.LazyFrame, table: Table, key: str, engine: Engine) -> None:
+def _check(frame: Frame, table: Table, key: str, engine: Engine) -> None:
     """Refuse what no reader of ours would hand over: nulls in required columns, ids that aren't unique."""
     required = [column.name for column in table if column.required]
     nulls = frame.select(*(nw.col(name).is_null().sum().alias(name) for name in required), rows=nw.len())

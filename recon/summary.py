@@ -19,6 +19,7 @@ from recon.tables import Column, Table
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from recon.engine import Frame
     from recon.reconcile import Reconciliation
     from recon.settings import Settings
 
@@ -94,13 +95,13 @@ def _listed(rows: pa.Table, column: str, problem: str) -> pa.Table:
     )
 
 
-def _one(result: Reconciliation, frame: nw.LazyFrame) -> dict[str, Any]:
+def _one(result: Reconciliation, frame: Frame) -> dict[str, Any]:
     """The only row of a frame."""
     row: dict[str, Any] = result.engine.collect(frame).to_pylist()[0]
     return row
 
 
-def _counts(result: Reconciliation, frame: nw.LazyFrame, *by: str) -> dict[tuple[Any, ...], int]:
+def _counts(result: Reconciliation, frame: Frame, *by: str) -> dict[tuple[Any, ...], int]:
     counted = result.engine.collect(frame.group_by(*by).agg(nw.len().alias("number")))
     return {tuple(row[name] for name in by): row["number"] for row in counted.to_pylist()}
 
