@@ -208,7 +208,8 @@ class Rows:
             # Nobody can change a converted Lead: what changed came before.
             converted_at = converted_at or modified + (self.last_run - modified) * self.rng.random()
             modified = max(modified, converted_at)
-        user = setter if stands else records.ADMIN
+        # The last hand: an admin's where the opt-out was taken back or the Lead converted after it.
+        user = setter if stands and converted_to is None else records.ADMIN
         stamps = (text_time(created), text_time(modified), user, text_time(modified))
         shared = (email, int(flags[0]), int(flags[1]))
         if sobject == "Contact":
