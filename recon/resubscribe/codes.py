@@ -10,9 +10,9 @@ Severity = Literal["reject", "warn", "off", "no_op"]
 _GDPR = "GDPR Art. 7(1): the controller shall be able to demonstrate consent"
 _SUBSEQUENT = "15 USC 7704(a)(4)(B): only affirmative consent subsequent to the request lifts the bar"
 _REMOVE = (
-    "Adobe, Resubscribing an Unsubscribe: an admin removes it and can demonstrate that the authorisation is documented"
+    "AdobeDocs, resubscribing-an-unsubscribe: an admin removes it and can demonstrate that the authorisation is documented"
 )
-_CARD = "Adobe, Sales Connect and GDPR Compliance: the Compliance Card's fields"
+_CARD = "AdobeDocs, sales-connect-and-gdpr-compliance: the Compliance Card's fields"
 _FOUR_EYES = "recon's rule: nobody approves what they asked for, or what is done to themselves"
 _ONE_ROW = "recon's rule: one row an address, so that one approval stands behind a change"
 
@@ -125,7 +125,7 @@ CODES = (
     _rejects(
         "consent_date_missing",
         _ANY,
-        "consent_date is blank and the policy wants it for this authorization. A correction needs none.",
+        "consent_date is blank and the policy wants it for this authorization, or the authorization can't be told. A correction needs none.",
         "Write when the person consented, like 2026-11-24 or 2026-11-24T09:30:00+01:00.",
         f"{_CARD}; {_SUBSEQUENT}",
     ),
@@ -170,7 +170,7 @@ CODES = (
     _rejects(
         "purpose_missing",
         _ANY,
-        "purpose is blank and the policy wants it for this authorization. A correction needs none.",
+        "purpose is blank and the policy wants it for this authorization, or the authorization can't be told. A correction needs none.",
         "Write what the person consented to.",
         f"{_CARD}; GDPR recital 42; CASL s.10(1)",
     ),
@@ -223,35 +223,35 @@ CODES = (
         _FIXED,
         "initiated_by is 'sender': the person was asked after opting out.",
         "A consent got by asking doesn't count; wait until the person asks on their own.",
-        "ICO, Flybe (2017): asking the opted-out is marketing; CASL s.1(3); ACMA on the Spam Act 2003",
+        "ICO, Flybe: asking the opted-out is marketing; CASL s.1(3); ACMA on the Spam Act 2003",
     ),
     _rejects(
         "bounced",
         _ANY,
         "All that opts the cluster out are bounces, or a person with this address is unsubscribed because of one.",
         "Find the person's working address: consent doesn't mend a dead one.",
-        "Adobe, Unsubscribe Overview: a bounce is one way to become unsubscribed",
+        "AdobeDocs, unsubscribe-overview: a bounce is one way to become unsubscribed",
     ),
     _rejects(
         "scope_missing",
         _ANY,
         "scope is blank though the policy or the opt-out field needs sales+marketing, or it is none of the two scopes.",
         "Write 'sales' or 'sales+marketing', as the person consented.",
-        "Adobe, Understanding Unsubscribe (durable unsubscribe): the standard field carries to marketing mail by address",
+        "AdobeDocs, durable-unsubscribe: the standard field carries to marketing mail by address",
     ),
     _rejects(
         "scope_too_narrow",
         _ANY,
         "scope is 'sales', but clearing the standard field with Marketo Engage connected resubscribes for marketing mail too.",
         "Get a consent for sales+marketing, or use the custom opt-out field.",
-        "Adobe, Understanding Unsubscribe (durable unsubscribe)",
+        "AdobeDocs, durable-unsubscribe",
     ),
     _rejects(
         "linked_address_not_approved",
         _FIXED,
         "A record of the cluster has another address, and no row of this file for that address would be accepted.",
         "Add an approved row for that record's address, or unlink the record.",
-        "Adobe, Resubscribing an Unsubscribe: if either record is opted out, the sync marks the linked one",
+        "AdobeDocs, resubscribing-an-unsubscribe: if either record is opted out, the sync marks the linked one",
     ),
     _rejects(
         "user_level_only",

@@ -190,7 +190,7 @@ def _authorization(case: Case) -> Iterator[Finding]:
         yield Finding("authorization_not_allowed", f"What counts here is: {allowed or 'nothing'}.")
     elif kind == "Other" and not text.partition(":")[2].strip() and case.row.note is None:
         yield Finding("authorization_missing", "'Other' says nothing without words of its own.")
-    if kind in case.rules.purpose_for and case.row.purpose is None:
+    if (kind is None or kind in case.rules.purpose_for) and case.row.purpose is None:
         yield Finding("purpose_missing", "")
 
 

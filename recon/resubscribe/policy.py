@@ -57,7 +57,7 @@ class Rules(BaseModel):
     )
     allowed_authorizations: list[Authorization] = Field(
         [*AUTHORIZATIONS],
-        description="Authorization types that count. Source: Adobe, Sales Connect and GDPR Compliance (the Compliance Card's seven types).",
+        description="Authorization types that count. Source: AdobeDocs, sales-connect-and-gdpr-compliance (the Compliance Card's seven types).",
     )
     consent_date_for: list[Authorization] = Field(
         [*AUTHORIZATIONS],
@@ -100,7 +100,7 @@ class Rules(BaseModel):
     )
     minimum_scope: Scope = Field(
         "sales",
-        description="The least scope an approval needs, even where the opt-out field doesn't ask for more. Source: Adobe, durable unsubscribe.",
+        description="The least scope an approval needs, even where the opt-out field doesn't ask for more. Source: AdobeDocs, durable-unsubscribe.",
     )
     corrections_of_clicks: bool = Field(
         False,
@@ -173,9 +173,8 @@ COUNTRY_DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "DE": {
         "allowed_authorizations": ["Consent"],
-        "consent_max_age_days": 730,
         "time_zone": "Europe/Berlin",
-        "source": "GDPR Art. 7(1), 7(3), recital 42; UWG par. 7: prior express consent; North Rhine-Westphalia's authority: two years.",
+        "source": "GDPR Art. 7(1), 7(3), recital 42; the two years of consent_max_age_days are North Rhine-Westphalia's authority's.",
     },
     "GB": {
         "allowed_authorizations": ["Consent"],
@@ -195,7 +194,7 @@ class PolicySettings(Rules):
     admins: list[str] = Field(
         default_factory=list,
         description="Who has admin rights in Sales Connect: a name, an address, or both as 'Ann Lee <ann@example.com>'. Empty: nobody, so no row is "
-        "accepted. Source: Adobe, Resubscribing an Unsubscribe (admin rights are needed).",
+        "accepted. Source: AdobeDocs, resubscribing-an-unsubscribe (admin rights are needed).",
     )
     date_format: str | None = Field(
         None,
@@ -204,7 +203,7 @@ class PolicySettings(Rules):
     marketo_engage: bool = Field(
         True,
         description="Is Marketo Engage connected? Then clearing the standard opt-out field resubscribes for marketing mail too, and a row needs the scope "
-        "sales+marketing. True is the strict reading. Source: Adobe, Understanding Unsubscribe (durable unsubscribe).",
+        "sales+marketing. True is the strict reading. Source: AdobeDocs, durable-unsubscribe.",
     )
     default_country: str | None = Field(
         None, description="Whose rules apply to rows without a country. Unset: the general ones."
