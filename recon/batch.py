@@ -1,0 +1,232 @@
+"""The whole batch job: the notebooks, one after the other, through papermill; executed copies stay with the run.
+
+Everything that can be refused is refused before anything runs: a notebook that isn't there, a parameter that no notebook knows or that
+doesn't fit. Then one run at a time works in a workspace.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.resources import as_file
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from recon import lock, settings
+from recon.clock import VARIABLE, SystemClock, iso
+from recon.errors import ReconError, UsageError
+from recon.notebook_parameters import from_text, read, settled
+from recon.notebook_run import Limits, code_cells, execute
+from recon.progress import SILENT
+from recon.workspace import existing, notebook_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from pydantic import BaseModel
+
+    from recon.clock import Clock
+    from recon.notebook_parameters import Value
+    from recon.progress import Progress
+    from recon.settings import Settings
+
+__all__ = ["NOTEBOOKS", "BatchResult", "Executed", "Limits", "from_text", "run"]
+
+#: The batch job's notebooks, in order.
+NOTEBOOKS = ("01_pull", "02_reconcile", "03_report")
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# Shorter values occur by chance within others.
+_SECRET_LENGTH = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """One notebook that was executed.
+
+    Attributes
+    ----------
+    name
+        Its name, without .ipynb.
+    path
+        The executed copy.
+    parameters
+        What it was told.
+    seconds
+        How long it took.
+    """
+
+    name: str
+    path: Path
+    parameters: dict[str, Value]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """A batch job that went through.
+
+    Attributes
+    ----------
+    run_id, folder
+        The run, and where its files are.
+    notebooks
+        What was executed, in order.
+    """
+
+    run_id: str
+    folder: Path
+    notebooks: tuple[Executed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One notebook to execute."""
+
+    name: str
+    source: Path
+    copy: Path
+    parameters: dict[str, Value]
+
+
+def run(
+    workspace: Path,
+    *,
+    run_id: str,
+    notebooks: Sequence[str] = NOTEBOOKS,
+    parameters: Mapping[str, object] = MappingProxyType({}),
+    clock: Clock,
+    progress: Progress = SILENT,
+    say: Callable[[str], None] = lambda _: None,
+    environ: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+) -> BatchResult:
+    """Execute notebooks in a workspace, one after the other; the first that fails is the last.
+
+    Parameters
+    ----------
+    workspace
+        A folder with a recon.toml. Its own notebooks/NAME.ipynb are taken, and where one isn't there, recon's.
+    run_id
+        The run's id and its folder's name in reports; the notebooks get it as `run_id`.
+    notebooks
+        Names, in order.
+    parameters
+        Name -> value: text, numbers, true or false, None; or what `from_text` makes of what somebody typed. Each goes to every
+        notebook that knows it.
+    clock
+        The time. Any but the machine's is handed on to the notebooks as it stands, in RECON_NOW.
+    progress
+        Where progress is shown, in cells.
+    say
+        Takes one line a notebook.
+    environ
+        The notebooks' environment, secrets included; by default that of this process.
+    limits
+        How long things may take.
+
+    Raises
+    ------
+    UsageError
+        If a notebook, a parameter or the run's id can't be used (nothing has run then), or a notebook stopped because recon refused
+        settings or input.
+    ReconError
+        If another run is at work in the workspace, or a notebook failed. Its executed copy is kept.
+    """
+    workspace = existing(workspace)
+    loaded = settings.load(workspace)
+    environment = dict(os.environ if environ is None else environ)
+    if not isinstance(clock, SystemClock):
+        environment[VARIABLE] = iso(clock.now())
+    if not _PLAIN.fullmatch(run_id):
+        raise UsageError(f"{run_id!r} can't be a run's id.", hint="Use letters, digits, '-', '_' and '.'.")
+    target = loaded.run.reports / run_id
+    with ExitStack() as files:
+        sources = {name: files.enter_context(as_file(notebook_source(workspace, name))) for name in _names(notebooks)}
+        told = _told(
+            sources, parameters, {"workspace": str(workspace), "run_id": run_id}, _secrets(loaded, environment)
+        )
+        jobs = [_Job(name, sources[name], target / "notebooks" / f"{name}.ipynb", told[name]) for name in sources]
+        with lock.held(workspace, f"run {run_id}", clock) as former:
+            if former is not None:
+                say(f"An earlier run ended without a word: {former}. This one takes over.")
+            for job in jobs:
+                if job.copy.exists():
+                    raise UsageError(
+                        f"the run {run_id} has executed {job.name} already: {job.copy}.",
+                        hint="Take another run id; what a run has left stays as it is.",
+                    )
+            _private(target / "notebooks")
+            done = tuple(_executed(job, environment, limits or Limits(), progress, say) for job in jobs)
+    return BatchResult(run_id, target, done)
+
+
+def _executed(
+    job: _Job, environ: Mapping[str, str], limits: Limits, progress: Progress, say: Callable[[str], None]
+) -> Executed:
+    begun = time.monotonic()
+    # papermill adds a cell for the parameters
+    cells = code_cells(job.source) + bool(job.parameters)
+    with progress.task(job.name, cells, "cells") as task:
+        try:
+            execute(
+                job.source, job.copy, job.parameters, environ=environ, limits=limits, cell_done=lambda: task.advance(1)
+            )
+        except ReconError:
+            say(f"{job.name}: failed after {time.monotonic() - begun:.1f} s; what it did is in {job.copy}")
+            raise
+    seconds = time.monotonic() - begun
+    say(f"{job.name}: done in {seconds:.1f} s")
+    return Executed(job.name, job.copy, job.parameters, seconds)
+
+
+def _names(notebooks: Sequence[str]) -> Sequence[str]:
+    if not notebooks:
+        raise UsageError("a run needs at least one notebook.")
+    for name in notebooks:
+        if not _PLAIN.fullmatch(name) or notebooks.count(name) > 1:
+            raise UsageError(
+                f"{name!r} can't be a notebook of this run.",
+                hint=f"Name notebooks of the folder notebooks/, without .ipynb, each once, like {', '.join(NOTEBOOKS)}.",
+            )
+    return notebooks
+
+
+def _told(
+    sources: Mapping[str, Path], given: Mapping[str, object], own: Mapping[str, str], secrets: tuple[str, ...]
+) -> dict[str, dict[str, Value]]:
+    """What each notebook is told: what was given for it, and what the run itself sets."""
+    known = {name: read(path) for name, path in sources.items()}
+    told = settled(known, given, own=own, secrets=secrets)
+    for name, parameters in known.items():
+        told[name] |= {each.name: own[each.name] for each in parameters if each.name in own}
+    return told
+
+
+def _secrets(loaded: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What the environment holds under the names that settings call secrets."""
+    values = {environ.get(name, "") for name in _secret_variables(loaded)}
+    return tuple(value for value in values if len(value) >= _SECRET_LENGTH)
+
+
+def _secret_variables(section: BaseModel) -> Iterator[str]:
+    for field, value in section:
+        if hasattr(value, "model_fields_set"):
+            yield from _secret_variables(value)
+        elif field.endswith("_env") and not field.endswith("_file_env"):
+            yield value
+
+
+def _private(folder: Path) -> None:
+    """Make a folder that only its owner may look into."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise ReconError(
+            f"{folder} can't be made: {error.strerror}.", hint="See to the rights of its folder."
+        ) from error

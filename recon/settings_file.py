@@ -1,0 +1,157 @@
+"""recon.toml as `recon init` writes it: every setting with its meaning, type and default, made from their definitions."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import types
+from datetime import date, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel
+
+from recon.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+_WIDTH = 110
+
+_HEAD = """\
+# recon.toml: the settings of this workspace.
+#
+# Every setting stands here with its default; change what differs for you, and leave out what doesn't, if you like.
+# A line that begins with `# name =` is a setting that has no value unless you give it one: take the # away.
+# Secrets don't belong here. The settings that end in _env name the environment variables that hold them.
+"""
+
+_PLAIN = {
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    str: "text",
+    Path: "path",
+    time: "time of day, like 20:00:00",
+    date: "date, like 2026-12-25",
+}
+# What a setting without a default might look like, by its type's words.
+_EXAMPLES = {"text": '""', "path": '"inbox/file.csv"'}
+
+
+def default_text() -> str:
+    """The whole file, with every setting at its default: loading it gives exactly the defaults."""
+    return "\n".join([_HEAD.rstrip("\n"), *_sections(Settings, "")]) + "\n"
+
+
+def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
+    """The lines of a section: its settings first, then the tables within it, because TOML wants it so."""
+    fields = model.model_fields.items()
+    tables = [(name, field) for name, field in fields if _is_table(field)]
+    for name, field in fields:
+        if not _is_table(field):
+            yield from _setting(name, field)
+    for name, field in tables:
+        inner = f"{path}.{name}" if path else name
+        section = _section_of(field)
+        yield from ("", "")
+        if section is None:
+            yield from _comment(field.description or "")
+            yield from _comment(_type_and_default(field))
+            yield f"[{inner}]"
+            yield from _entries(field.get_default(call_default_factory=True))
+        else:
+            yield from _comment((section.__doc__ or "").strip())
+            yield f"[{inner}]"
+            yield from _sections(section, inner)
+
+
+def _section_of(field: FieldInfo) -> type[BaseModel] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _is_table(field: FieldInfo) -> bool:
+    return _section_of(field) is not None or get_origin(field.annotation) is dict
+
+
+def _setting(name: str, field: FieldInfo) -> Iterator[str]:
+    yield ""
+    yield from _comment(field.description or "")
+    yield from _comment(_type_and_default(field))
+    default = field.get_default(call_default_factory=True)
+    if default is None:
+        yield f"# {name} = {_EXAMPLES.get(_words(field.annotation), '...')}"
+    else:
+        yield f"{name} = {literal(default)}"
+
+
+def _entries(values: dict[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        yield f"{literal(key)} = {literal(value)}"
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line}" for line in textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)]
+
+
+def _type_and_default(field: FieldInfo) -> str:
+    words = ", ".join([_words(field.annotation), *_bounds(field)])
+    default = field.get_default(call_default_factory=True)
+    shown = "unset" if default is None else literal(default) if default or default in (False, 0, "") else "empty"
+    return f"({words[0].upper()}{words[1:]}. Default: {shown})"
+
+
+def _words(kind: Any) -> str:
+    """A type in words."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _words(next(each for each in arguments if each is not type(None)))
+    if origin is Literal:
+        return f"one of {', '.join(literal(each) for each in arguments)}"
+    if origin in (list, tuple, set, frozenset):
+        return f"list; an entry is {_words(arguments[0])}"
+    if origin is dict:
+        return "table, a line an entry"
+    return _PLAIN[kind]
+
+
+def _bounds(field: FieldInfo) -> Iterator[str]:
+    for bound in field.metadata:
+        if isinstance(bound, annotated_types.Ge):
+            yield f"at least {bound.ge}"
+        elif isinstance(bound, annotated_types.Gt):
+            yield f"more than {bound.gt}"
+        elif isinstance(bound, annotated_types.Le):
+            yield f"at most {bound.le}"
+
+
+def literal(value: Any) -> str:
+    """A value as TOML writes it.
+
+    Examples
+    --------
+    >>> literal(["a", True, 0.5])
+    '["a", true, 0.5]'
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, but for DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007F")
+    if isinstance(value, Path):
+        return literal(value.as_posix())
+    if isinstance(value, (time, date)):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(literal(each) for each in value)}]"
+    if isinstance(value, (set, frozenset)):
+        return literal(sorted(value))
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{literal(key)} = {literal(each)}' for key, each in value.items())}}}"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    raise TypeError(f"TOML has no {type(value).__name__}")
