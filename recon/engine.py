@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import narwhals.stable.v2 as nw
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recon.errors import UsageError
 
@@ -275,8 +276,16 @@ def _from_pandas(frame: Any, table: Table) -> pa.Table:
             # Types that are near: times without a zone or in other units, ids that were read as numbers are refused.
             if column.kind == "string":
                 raise _unfit(table, ValueError(f"{table.name}: the column {column.name!r} isn't all strings")) from None
-            columns[column.name] = pa.Array.from_pandas(frame[column.name])
+            values = pa.Array.from_pandas(frame[column.name])
+            columns[column.name] = _utc(values) if pa.types.is_timestamp(values.type) else values
     return pa.table(columns)
+
+
+def _utc(times: pa.Array) -> pa.Array:
+    """Times in microseconds UTC: a time without a zone is taken as UTC, what is finer than a microsecond is cut off."""
+    zone = times.type.tz
+    times = pc.cast(times, pa.timestamp("us", tz=zone), safe=False)
+    return pc.assume_timezone(times, "UTC") if zone is None else times.cast(pa.timestamp("us", tz="UTC"))
 
 
 def _arrow(series: Any) -> pa.Array:

@@ -65,7 +65,8 @@ def write_csv(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -> in
     """
     import pyarrow.csv as pacsv
 
-    text = pa.schema([pa.field(column.name, pa.string()) for column in table])
+    kinds = {"time": pa.string(), "string": pa.string()}
+    text = pa.schema([pa.field(column.name, kinds.get(column.kind, column.arrow)) for column in table])
     options = pacsv.WriteOptions(quoting_style="needed")
     rows = 0
     with whole(path) as draft, pacsv.CSVWriter(draft, text, write_options=options) as writer:
@@ -100,7 +101,7 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pc.strftime(seconds, format="%Y-%m-%dT%H:%M:%SZ")
     if pa.types.is_string(column.type):
         return neutralise_column(column)
-    return column.cast(pa.string())
+    return column
 
 
 def write_json(document: Mapping[str, Any], path: Path) -> None:

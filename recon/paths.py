@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: The kinds of links as a path names them, the surest first.
 KINDS = ("id", "converted", "address")
 
+#: Up to here all links of a path are written.
+HOPS_WRITTEN = 20
+
 _SCHEMA = pa.schema([("n", pa.int64()), ("source", pa.int64()), ("path", pa.string()), ("hops", pa.int64())])
 
 
@@ -126,8 +129,18 @@ def _walk(rest: Frame, found: Frame, out: Frame, engine: Engine) -> pa.Table:
         while (step := came_from[at]) is not None:
             at, via = step
             steps += [f" -[{via}]-> ", uids[at]]
-        walked.append({"n": n, "source": at, "path": "".join(reversed(steps)), "hops": len(steps) // 2})
+        steps.reverse()
+        walked.append({"n": n, "source": at, "path": _written(steps), "hops": len(steps) // 2})
     return pa.Table.from_pylist(walked, schema=_SCHEMA)
+
+
+def _written(steps: list[str]) -> str:
+    """A path as text; the middle of a very long one is only counted, or a chain of thousands would take thousands of pages."""
+    hops = len(steps) // 2
+    if hops <= HOPS_WRITTEN:
+        return "".join(steps)
+    half = HOPS_WRITTEN // 2
+    return "".join([*steps[: 2 * half], f"({hops - 2 * half} more)", *steps[-2 * half :]])
 
 
 def _spread(members: pa.Table, sources: list[int]) -> dict[int, tuple[int, str] | None]:

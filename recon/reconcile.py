@@ -109,7 +109,8 @@ def _check(frame: Frame, table: Table, key: str, engine: Engine) -> None:
                 f"{table.name}: {counted[name]} rows have no {name}.",
                 hint="Unknown is not 'no': fill it in, or leave these rows out and say so.",
             )
-    different = engine.collect(unique).to_pylist()[0]["unique"]
+    # Over no rows an engine may count null.
+    different = engine.collect(unique).to_pylist()[0]["unique"] or 0
     if counted["rows"] != different:
         raise UsageError(
             f"{table.name}: {counted['rows'] - different} rows repeat a {key} that another row has.",

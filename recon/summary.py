@@ -58,7 +58,7 @@ def summary(result: Reconciliation, settings: Settings, now: datetime) -> dict[s
         **_actions(result, now),
         "tonight": _tonight(result, settings, now),
         "large_clusters": _large_clusters(result, settings),
-        "clusters": _one(result, result.found.select(number=nw.col("c").n_unique()))["number"],
+        "clusters": _one(result, result.found.select(number=nw.col("c").n_unique()))["number"] or 0,
     }
 
 
