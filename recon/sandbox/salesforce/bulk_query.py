@@ -162,13 +162,12 @@ class QueryJobs:
             if job.state == "UploadComplete":
                 self._run(call, job)
                 job.state = "InProgress"
-                info = job.info() | {"numberRecordsProcessed": 0}
-            else:
-                if job.state == "InProgress":
-                    job.state = "JobComplete"
-                info = job.info()
-            job.changed = call.store.now()
-        return JSONResponse(info)
+                job.changed = call.store.now()
+                return JSONResponse(job.info() | {"numberRecordsProcessed": 0})
+            if job.state == "InProgress":
+                job.state = "JobComplete"
+                job.changed = call.store.now()
+            return JSONResponse(job.info())
 
     def _run(self, call: Call, job: QueryJob) -> None:
         end = LINE_ENDINGS[job.line_ending]
