@@ -1,0 +1,125 @@
+"""One value, one text: JSON in the form in which it is hashed.
+
+A part of RFC 8785 (JCS) and RFC 7493 (I-JSON) that leaves out what is hard to write in one way only: no floats, whole numbers below 2^53
+either side of zero, strings in Unicode's NFC form without surrogates and noncharacters, keys in ASCII. Within that part Python's own
+JSON writer and RFC 8785 agree byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any, NoReturn
+
+#: The largest whole number that every JSON reader keeps exact (RFC 7493, 2.2).
+LARGEST = 2**53 - 1
+#: How deep lists and objects may be nested.
+DEEPEST = 32
+
+
+class NotCanonical(ValueError):
+    """A value or a text outside the restricted form. Says where, never what stands there."""
+
+
+def canonical(value: Any) -> bytes:
+    """The canonical text of a value, in UTF-8.
+
+    Parameters
+    ----------
+    value
+        Strings, whole numbers, booleans, None, and lists, tuples and dicts of them.
+
+    Raises
+    ------
+    NotCanonical
+        If the value can't be written in the restricted form.
+
+    Examples
+    --------
+    >>> canonical({"b": [1, True], "a": "é"}).decode()
+    '{"a":"é","b":[1,true]}'
+    """
+    _check(value, "$", 0)
+    return json.dumps(
+        value, ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True
+    ).encode()
+
+
+def parse(text: bytes) -> Any:
+    """Read a canonical text; the value, written again, gives the same bytes.
+
+    Raises
+    ------
+    NotCanonical
+        If the text is not JSON, not in the restricted form, or is written in another way.
+    """
+    try:
+        value = json.loads(text.decode(), object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number)
+    except NotCanonical:
+        raise
+    except (ValueError, RecursionError):
+        raise NotCanonical("the text is not JSON") from None
+    if canonical(value) != text:
+        raise NotCanonical("the text is not in its canonical form")
+    return value
+
+
+def clean(value: Any) -> Any:
+    """A copy whose strings can be written: in NFC form, with U+FFFD for surrogates and noncharacters.
+
+    For text that other people typed. Numbers, keys and shapes stay as they are.
+    """
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", "".join("\ufffd" if _forbidden(char) else char for char in value))
+    if isinstance(value, list | tuple):
+        return [clean(part) for part in value]
+    if isinstance(value, dict):
+        return {key: clean(part) for key, part in value.items()}
+    return value
+
+
+def _check(value: Any, where: str, depth: int) -> None:
+    if depth > DEEPEST:
+        raise NotCanonical(f"nested deeper than {DEEPEST} levels")
+    if isinstance(value, str):
+        if not value.isascii():
+            _check_text(value, where)
+    elif value is None or isinstance(value, bool):
+        return
+    elif isinstance(value, int):
+        if not -LARGEST <= value <= LARGEST:
+            raise NotCanonical(f"{where}: a number of 2^53 or more")
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            _check(part, f"{where}[{index}]", depth + 1)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            if not isinstance(key, str) or not key.isascii():
+                raise NotCanonical(f"{where}: a key that is not ASCII text")
+            _check(part, f"{where}.{key}", depth + 1)
+    else:
+        raise NotCanonical(f"{where}: {type(value).__name__} has no canonical form here")
+
+
+def _check_text(text: str, where: str) -> None:
+    if any(map(_forbidden, text)):
+        raise NotCanonical(f"{where}: a surrogate or a noncharacter")
+    if not unicodedata.is_normalized("NFC", text):
+        raise NotCanonical(f"{where}: text that is not in NFC form")
+
+
+def _forbidden(char: str) -> bool:
+    """Surrogates and noncharacters, which I-JSON doesn't allow (RFC 7493, 2.1)."""
+    code = ord(char)
+    return 0xD800 <= code <= 0xDFFF or 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise NotCanonical("a key that stands twice in one object")
+    return found
+
+
+def _no_number(_text: str) -> NoReturn:
+    raise NotCanonical("a number that is not whole")
