@@ -168,6 +168,7 @@ def _papermill(
             hint=f"Allow more time, or see in {target} how far it came.",
         )
     except RuntimeError:
+        state.cell = 0
         return _not_started(name, runtime, limits)
     return None
 
@@ -277,7 +278,9 @@ def _died(name: str, target: Path, state: _State) -> ReconError:
 def _not_started(name: str, runtime: Path, limits: Limits) -> ReconError:
     log = runtime / "stderr"
     lines = log.read_text("utf-8", errors="replace").strip().splitlines() if log.exists() else []
-    said = f" Its last words: {mask_within(lines[-1])[:200]}" if lines else ""
+    # A traceback ends in its error, but for Python's own one at start-up, which goes on behind it.
+    telling = [line for line in lines if "Error:" in line] or lines
+    said = f" Its last words: {mask_within(telling[-1])[:200]}" if telling else ""
     return ReconError(
         f"the kernel for the notebook {name} didn't start within {limits.start} seconds, or ended at once.{said}",
         hint="See that recon is installed with its dependencies and the machine isn't overloaded; then run again.",

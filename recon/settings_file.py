@@ -24,9 +24,9 @@ _WIDTH = 110
 _HEAD = """\
 # recon.toml: the settings of this workspace.
 #
-# Every setting stands here with its default; change what differs for you, and leave out what doesn't, if you like.
-# A line that begins with `# name =` is a setting that has no value unless you give it one: take the # away.
-# Secrets don't belong here. The settings that end in _env name the environment variables that hold them.
+# Every setting stands here with its default: change what differs for you; what doesn't may be left out.
+# A line that begins with `# name =` is a setting without a value: take the # away to give it one.
+# Secrets don't belong here: the settings that end in _env name the environment variables that hold them.
 """
 
 _PLAIN = {
