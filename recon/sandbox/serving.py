@@ -109,10 +109,11 @@ def _bound(port: int) -> socket.socket:
         # As servers do: a port that was just left can be taken again.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((_LOOPBACK, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         bound.close()
+        reason = error.strerror if isinstance(error, OSError) else "ports go from 0 to 65535"
         raise ReconError(
-            f"port {port} on {_LOOPBACK} can't be used: {error.strerror}.",
+            f"port {port} on {_LOOPBACK} can't be used: {reason}.",
             hint="Choose another port, or 0 for a free one.",
         ) from error
     return bound

@@ -13,6 +13,7 @@ from recon.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from urllib.parse import SplitResult
 
     from requests import PreparedRequest, Response
 
@@ -70,21 +71,24 @@ class LoopbackAdapter(HTTPAdapter):
 
 
 def _loopback(base_url: str) -> str:
-    parts = urlsplit(base_url)
     try:
-        on_loopback = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
-        port = parts.port
+        usable = _is_plain(urlsplit(base_url))
     except ValueError:
-        on_loopback, port = False, None
-    plain = (
-        parts.scheme == "http"
-        and port is not None
-        and parts.path in ("", "/")
-        and not parts.query
-        and not parts.username
-    )
-    if not (on_loopback and plain):
+        usable = False
+    if not usable:
         raise UsageError(
             f"{base_url!r} is not the address of a sandbox.", hint="Give one on loopback, like http://127.0.0.1:40123."
         )
     return base_url.rstrip("/")
+
+
+def _is_plain(parts: SplitResult) -> bool:
+    return (
+        parts.scheme == "http"
+        and (parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback)
+        and parts.port is not None
+        and parts.path in ("", "/")
+        and not parts.query
+        and not parts.fragment
+        and parts.username is None
+    )
