@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from recon.jobs import RunResult
     from recon.progress import Progress
+    from recon.results import PullResult, RunResult
     from recon.sandbox.population import Population
 
 
@@ -110,7 +110,7 @@ def _agreed(result: RunResult, population: Population) -> str:
     return f"  held against the population: all rows are there, and all {planted} planted disagreements were found"
 
 
-def _as_predicted(result: RunResult, morning: jobs.PullResult) -> str:
+def _as_predicted(result: RunResult, morning: PullResult) -> str:
     """Hold the morning's data against the evening's prediction, record for record."""
     import pyarrow.parquet as pq
 

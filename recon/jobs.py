@@ -19,11 +19,11 @@ from recon import __version__, settings
 from recon.clock import SystemClock, from_environment, iso
 from recon.errors import InputRefused, UsageError
 from recon.progress import SILENT
+from recon.results import PullResult, ReportResult, RunResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pandas as pd
     import pyarrow as pa
 
     from recon.clock import Clock
@@ -36,118 +36,6 @@ if TYPE_CHECKING:
 
 MANIFEST_SCHEMA = 1
 _LIBRARIES = ("duckdb", "narwhals", "pandas", "pyarrow")
-
-
-@dataclass(frozen=True, slots=True)
-class PullResult:
-    """A snapshot that was pulled.
-
-    Attributes
-    ----------
-    snapshot_id, folder
-        The snapshot.
-    rows
-        Rows by input: people, leads, contacts.
-    inputs
-        Where they came from, as in the manifest.
-    """
-
-    snapshot_id: str
-    folder: Path
-    rows: dict[str, int]
-    inputs: list[dict[str, Any]]
-
-    def summary(self) -> str:
-        """What was pulled, in lines for people."""
-        lines = [f"Snapshot {self.snapshot_id}"]
-        lines += [f"  {each['name']}: {each['rows']:,} rows from {each['origin']}" for each in self.inputs]
-        return "\n".join([*lines, f"  kept in {self.folder}"])
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """A reconciliation that was made, and the files it left.
-
-    Attributes
-    ----------
-    run_id
-        The run.
-    folder
-        Where its files are.
-    manifest
-        What manifest.json holds.
-    """
-
-    run_id: str
-    folder: Path
-    manifest: dict[str, Any]
-
-    @property
-    def merged_path(self) -> Path:
-        """The file merged.parquet."""
-        return self.folder / "merged.parquet"
-
-    @property
-    def actions_path(self) -> Path:
-        """The file actions.csv."""
-        return self.folder / "actions.csv"
-
-    def merged(self) -> pd.DataFrame:
-        """The table `recon.tables.MERGED`, with pandas' usual types. Holds addresses."""
-        import pyarrow.parquet as pq
-
-        from recon.engine import to_pandas
-
-        frame: pd.DataFrame = to_pandas(pq.read_table(self.merged_path))
-        return frame
-
-    def actions(self) -> pd.DataFrame:
-        """The table `recon.tables.ACTIONS` as it stands in actions.csv: all text. Holds addresses."""
-        import pandas as pd
-
-        return pd.read_csv(self.actions_path, dtype="str", keep_default_na=False, na_values=[""])
-
-    def categories(self) -> pd.DataFrame:
-        """One row a category that was found: how many records, what it means, who mends it, what to do."""
-        import pandas as pd
-
-        from recon.categories import CATEGORIES
-
-        counted = self.manifest["categories"]
-        rows = [
-            {
-                "category": each.name,
-                "records": counted[each.name]["primary"],
-                "also": counted[each.name]["all"] - counted[each.name]["primary"],
-                "meaning": each.meaning,
-                "fix": each.fix,
-                "to do": each.to_do,
-            }
-            for each in CATEGORIES
-            if counted[each.name]["all"]
-        ]
-        return pd.DataFrame(rows, columns=["category", "records", "also", "meaning", "fix", "to do"])
-
-    def coverage(self) -> pd.DataFrame:
-        """How the records of each side are tied to the other one: one row a kind of tie."""
-        import pandas as pd
-
-        frame = pd.DataFrame(self.manifest["coverage"]).rename(
-            columns={"people": "Sales Connect people", "records": "Salesforce records"}
-        )
-        return frame.astype("Int64")
-
-    def summary(self) -> str:
-        """What was found, in lines for people."""
-        return "\n".join(_summary_lines(self.manifest, self.folder))
-
-
-@dataclass(frozen=True, slots=True)
-class ReportResult:
-    """A report that was written."""
-
-    run_id: str
-    path: Path
 
 
 def new_run_id(clock: Clock) -> str:
@@ -194,8 +82,20 @@ def pull(
 
 
 @dataclass(frozen=True, slots=True)
-class _Data:
-    """What a reconciliation is made of."""
+class Data:
+    """What a reconciliation is made of.
+
+    Attributes
+    ----------
+    people, records
+        `recon.tables.PEOPLE` and `RECORDS`.
+    inputs
+        Where they came from, as in the manifest.
+    snapshot
+        `id` and `manifest_sha256` of the snapshot; None for files.
+    straddles
+        May a nightly run lie between the two sides? None: nobody knows.
+    """
 
     people: pa.Table
     records: pa.Table
@@ -263,7 +163,7 @@ def reconcile(
                 raise UsageError("a snapshot and files can't be reconciled at once.", hint="Give one or the other.")
             data = _from_files(loaded, people, leads, contacts, columns or {})
         else:
-            data = _from_snapshot(loaded, snapshot)
+            data = from_snapshot(loaded, snapshot)
         task.advance(1)
         chosen: Engine = engine_named(engine)
         result = compute(data.people, data.records, loaded, engine=chosen)
@@ -276,7 +176,7 @@ def reconcile(
             "tool": {"recon": __version__, "python": platform.python_version()}
             | {name: version(name) for name in _LIBRARIES},
             "engine": chosen.name,
-            **_settings_in_force(loaded),
+            **settings_in_force(loaded),
             "snapshot": data.snapshot,
             "inputs": data.inputs,
             "straddles": data.straddles,
@@ -339,7 +239,7 @@ def _from_files(
     leads: str | Path | None,
     contacts: str | Path | None,
     columns: Mapping[str, str],
-) -> _Data:
+) -> Data:
     import pyarrow as pa
 
     from recon.sources import files
@@ -371,10 +271,19 @@ def _from_files(
         raise InputRefused(problems)
     first, *rest = extracts
     inputs = [source.as_json() for extract in extracts for source in extract.inputs]
-    return _Data(first.table, pa.concat_tables([each.table for each in rest]), inputs, None, None)
+    return Data(first.table, pa.concat_tables([each.table for each in rest]), inputs, None, None)
 
 
-def _from_snapshot(loaded: Settings, wanted: str | None) -> _Data:
+def from_snapshot(loaded: Settings, wanted: str | None) -> Data:
+    """The data of a snapshot, by default of the newest one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such snapshot.
+    InputRefused
+        If it was damaged.
+    """
     import pyarrow.parquet as pq
 
     from recon import snapshot
@@ -382,7 +291,7 @@ def _from_snapshot(loaded: Settings, wanted: str | None) -> _Data:
     folder = loaded.run.snapshots
     found = snapshot.newest(folder) if wanted is None else snapshot.read(folder / _plain_name(wanted))
     digest = hashlib.sha256((found.folder / "manifest.json").read_bytes()).hexdigest()
-    return _Data(
+    return Data(
         pq.read_table(found.people),
         pq.read_table(found.records),
         found.manifest["inputs"],
@@ -391,14 +300,14 @@ def _from_snapshot(loaded: Settings, wanted: str | None) -> _Data:
     )
 
 
-def _settings_in_force(loaded: Settings) -> dict[str, Any]:
+def settings_in_force(loaded: Settings) -> dict[str, Any]:
     """The settings as JSON, and their hash. Paths are left out: they say where a workspace lies, not what was done."""
     values = loaded.model_dump(mode="json", exclude={"run"})
     text = json.dumps(values, sort_keys=True, ensure_ascii=False)
     return {"settings": values, "settings_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
-def _counted(result: Reconciliation, data: _Data, loaded: Settings, clock: Clock) -> dict[str, Any]:
+def _counted(result: Reconciliation, data: Data, loaded: Settings, clock: Clock) -> dict[str, Any]:
     import pyarrow.compute as pc
 
     from recon.summary import summary
@@ -446,28 +355,3 @@ def _write(result: Reconciliation, manifest: dict[str, Any], folder: Path) -> di
             (draft / file).replace(folder / file)
     done: dict[str, Any] = manifest["outputs"]
     return done
-
-
-def _summary_lines(manifest: dict[str, Any], folder: Path) -> list[str]:
-    rows, mailed, tonight = manifest["rows"], manifest["could_be_mailed"], manifest["tonight"]
-    lines = [
-        f"Run {manifest['run_id']}",
-        f"  {rows['people']:,} people, {rows['leads']:,} Leads, {rows['contacts']:,} Contacts ({rows['deleted']:,} deleted): "
-        f"{rows['clusters']:,} persons, {manifest['opted_out']['clusters']:,} of them opted out somewhere",
-        f"  {mailed['total']:,} records could be mailed although the person opted out; "
-        f"{mailed['tonight']:,} of them the next nightly run will mend"
-        + (f" ({tonight['run_at']})" if tonight["enabled"] else " (the sync is switched off)"),
-        f"  {rows['actions']:,} records need action: toolkit {manifest['fix']['toolkit']:,}, admin {manifest['fix']['admin']:,}, "
-        f"nobody {manifest['fix']['nobody']:,}; {manifest['overdue']:,} overdue",
-    ]
-    lines += [
-        f"    {name:<20} {count['primary']:>9,}" for name, count in manifest["categories"].items() if count["primary"]
-    ]
-    odd = manifest["unusable"]
-    if odd["addresses"] or odd["ids"]:
-        lines.append(
-            f"  kept but unusable: {odd['addresses']:,} addresses, {odd['ids']:,} Salesforce ids (unusable.csv)"
-        )
-    if manifest["large_clusters"]:
-        lines.append(f"  {len(manifest['large_clusters']):,} clusters are suspiciously large: see the report")
-    return [*lines, f"  files in {folder}"]
