@@ -1,0 +1,105 @@
+"""A run folder in, compliance.html out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from recon.errors import ReconError
+from recon.outputs import sha256, whole
+from recon.report.gather import gather
+from recon.report.manifest import FILE_NAME, read_manifest
+from recon.report.render import render_html
+from recon.tables import ACTIONS, MERGED
+
+if TYPE_CHECKING:
+    from recon.clock import Clock
+    from recon.report.manifest import Manifest
+    from recon.settings import Settings
+
+#: The report's name in the run folder.
+REPORT_NAME = "compliance.html"
+
+_AGAIN = "Run `recon diff` again and report on its folder; an edited file is no evidence."
+
+
+def build(run: Path, settings: Settings, *, clock: Clock) -> Path:
+    """Write the report of a run into its folder.
+
+    The same folder, settings and moment give the same bytes. The page is written beside its place and moved there when it is whole.
+
+    Parameters
+    ----------
+    run
+        The run's folder: manifest.json, merged.parquet and actions.csv are read.
+    settings
+        How to show it: `settings.report` is used.
+    clock
+        Tells when the report is made. What is overdue is judged on the day of the run, as in the manifest.
+
+    Returns
+    -------
+    Path
+        The report.
+
+    Raises
+    ------
+    ReconError
+        If a file is missing, isn't the file that the run wrote, or contradicts the manifest. Nothing is written then.
+    """
+    manifest = read_manifest(run / FILE_NAME)
+    for name in ("merged.parquet", "actions.csv"):
+        if name not in manifest.outputs:
+            raise ReconError(f"{run / FILE_NAME}: outputs doesn't name {name}.", hint=_AGAIN)
+    for name in manifest.outputs:
+        _must_be_the_runs(run, name, manifest)
+    report = gather(
+        manifest,
+        _read_merged(run / "merged.parquet"),
+        _read_actions(run / "actions.csv"),
+        manifest_sha256=sha256(run / FILE_NAME),
+        settings=settings,
+        at=clock.now(),
+    )
+    page = run / REPORT_NAME
+    with whole(page) as draft:
+        draft.write_bytes(render_html(report).encode())
+    return page
+
+
+def _must_be_the_runs(run: Path, name: str, manifest: Manifest) -> None:
+    if Path(name).name != name or name in {"", ".", ".."}:
+        raise ReconError(f"{run / FILE_NAME}: {name!r} in outputs is no file of this folder.", hint=_AGAIN)
+    try:
+        found = sha256(run / name)
+    except OSError as error:
+        raise ReconError(f"{run / name}: can't be read: {error.strerror}.", hint=_AGAIN) from error
+    if found != manifest.outputs[name].sha256:
+        raise ReconError(f"{run / name}: was changed after the run: its SHA-256 isn't the manifest's.", hint=_AGAIN)
+
+
+def _read_merged(file: Path) -> pa.Table:
+    try:
+        return MERGED.conform(pq.read_table(file))
+    except (ValueError, pa.ArrowException) as error:
+        raise ReconError(f"{file}: not a table of merged records.", hint=_AGAIN) from error
+
+
+def _read_actions(file: Path) -> pa.Table:
+    convert = pacsv.ConvertOptions(
+        column_types={column.name: column.arrow for column in ACTIONS},
+        null_values=[""],
+        strings_can_be_null=True,
+        true_values=["true"],
+        false_values=["false"],
+    )
+    try:
+        return ACTIONS.conform(
+            pacsv.read_csv(file, parse_options=pacsv.ParseOptions(newlines_in_values=True), convert_options=convert)
+        )
+    except (ValueError, pa.ArrowException) as error:
+        raise ReconError(f"{file}: not a table of actions.", hint=_AGAIN) from error

@@ -1,0 +1,335 @@
+"""From a run's manifest and tables to the report's data."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pyarrow.compute as pc
+
+from recon.categories import CATEGORIES
+from recon.report import counts, rows
+from recon.report.charts import bar_chart
+from recon.report.context import (
+    Categories,
+    CategoryRow,
+    Count,
+    Coverage,
+    CoverageRow,
+    Figure,
+    FileRow,
+    InputRow,
+    Inputs,
+    LargeCluster,
+    Limit,
+    OptOuts,
+    Report,
+    Tonight,
+)
+from recon.report.mask import Veil
+from recon.report.settings_rows import setting_groups, shown_value
+from recon.report.words import TITLES, banner, plural, sentence
+from recon.settings import ActionSettings, ClusterSettings, Settings, SyncSettings
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    import pyarrow as pa
+
+    from recon.report.context import ActionRow
+    from recon.report.manifest import Manifest
+
+#: Rows of the lists that only illustrate; the run's files hold all of them.
+EXAMPLES = 50
+
+_FILES = {
+    "merged.parquet": "every record of both systems with its merged and predicted flag",
+    "actions.csv": "every record that needs action",
+    "unusable.csv": "what stands in the data and can't be used for matching, row by row",
+}
+_SOURCES = {
+    "manual": ("set by hand", "A user or an admin marked the person."),
+    "clicked_link": ("link clicked", "The person clicked the unsubscribe link."),
+    "salesforce_sync": ("sync from Salesforce", "The nightly run copied it from Salesforce."),
+    "bounce": ("bounce", "A message bounced; the person did not choose."),
+    "unknown": ("unknown", "The data doesn't say."),
+}
+
+
+def gather(
+    manifest: Manifest, merged: pa.Table, actions: pa.Table, *, manifest_sha256: str, settings: Settings, at: datetime
+) -> Report:
+    """Gather everything the report says.
+
+    Parameters
+    ----------
+    manifest, manifest_sha256
+        The run's manifest and the hash of its bytes.
+    merged, actions
+        The run's tables, in the shapes of `recon.tables.MERGED` and `recon.tables.ACTIONS`.
+    settings
+        How to show it: `settings.report` is used. What was in force is what the manifest says.
+    at
+        When the report is made.
+
+    Raises
+    ------
+    ReconError
+        If the tables and the manifest contradict each other.
+    """
+    counts.must_agree(manifest, merged, actions)
+    veil = Veil(masked=settings.report.mask)
+    today = manifest.created_at.astimezone(UTC).date()
+    shown = rows.action_rows(actions, settings.report.rows, today, veil)
+    overdue_rows = shown[:EXAMPLES] if len(shown) >= EXAMPLES else rows.action_rows(actions, EXAMPLES, today, veil)
+    mailable = manifest.could_be_mailed
+    to_act = mailable.toolkit + mailable.admin
+    verdict = sentence(
+        total=mailable.total,
+        tonight=mailable.tonight,
+        you=to_act,
+        nobody=mailable.nobody,
+        sync_enabled=manifest.tonight.enabled,
+    )
+    return Report(
+        title=settings.report.title,
+        organisation=settings.report.organisation,
+        run_id=veil.text(manifest.run_id),
+        created_at=manifest.created_at.astimezone(UTC),
+        generated_at=at.astimezone(UTC),
+        tool=tuple(sorted((veil.text(name), veil.text(version)) for name, version in manifest.tool.items())),
+        engine=veil.text(manifest.engine),
+        settings_sha256=manifest.settings_sha256,
+        masked=settings.report.mask,
+        report_above=_in_force(manifest, "clusters", ClusterSettings()).report_above,
+        banner=banner(
+            verdict=verdict,
+            to_act=to_act,
+            overdue=manifest.overdue,
+            actions=manifest.rows.actions,
+            mailable=mailable.total,
+            straddles=manifest.straddles,
+            rehearsal=manifest.clock == "set",
+        ),
+        figures=_figures(manifest, to_act),
+        inputs=_inputs(manifest, veil),
+        coverage=_coverage(manifest),
+        opt_outs=_opt_outs(manifest, merged),
+        limit=_limit(manifest, actions, today, overdue_rows),
+        categories=_categories(manifest, counts.by_category(actions, today)),
+        actions=shown,
+        tonight=_tonight(manifest, rows.change_rows(merged, EXAMPLES, veil)),
+        large_clusters=_large_clusters(manifest, veil),
+        large_clusters_total=len(manifest.large_clusters),
+        settings=setting_groups(manifest.settings, veil),
+        files=(
+            *(
+                FileRow(veil.text(name), _FILES.get(name, ""), output.rows, output.sha256)
+                for name, output in sorted(manifest.outputs.items())
+            ),
+            FileRow("manifest.json", "inputs, settings, versions, counts and the hashes above", None, manifest_sha256),
+        ),
+    )
+
+
+def _in_force(manifest: Manifest, section: str, default: Any) -> Any:
+    """A section of the settings that were in force, as the manifest has it."""
+    values = manifest.settings.get(section, {})
+    return type(default).model_validate(
+        {name: value for name, value in values.items() if name in type(default).model_fields}
+    )
+
+
+def _figures(manifest: Manifest, to_act: int) -> tuple[Figure, ...]:
+    mailable, told = manifest.could_be_mailed, manifest.opted_out
+    return (
+        Figure(manifest.rows.merged, "records compared", f"of {plural(manifest.rows.clusters, 'person', 'people')}"),
+        Figure(told.sales_connect + told.salesforce, "opted out now", "by the record's own flag"),
+        Figure(
+            mailable.total,
+            "could be mailed",
+            "although the person opted out",
+            "act" if to_act else "watch" if mailable.total else "ok",
+        ),
+        Figure(mailable.tonight, "tonight's sync mends", "if it does its work"),
+        Figure(to_act, "need you", "no sync will mend them", "act" if to_act else "ok"),
+        Figure(manifest.overdue, "overdue", "past their due date", "act" if manifest.overdue else "ok"),
+    )
+
+
+def _inputs(manifest: Manifest, veil: Veil) -> Inputs:
+    sync = _in_force(manifest, "sync", SyncSettings())
+    return Inputs(
+        rows=tuple(
+            InputRow(
+                name=veil.text(row.name),
+                origin=veil.text(row.origin, 300),
+                kind=veil.text(row.kind),
+                rows=row.rows,
+                size=row.size,
+                sha256=row.sha256,
+                started_at=row.started_at,
+                finished_at=row.finished_at,
+                details=tuple(
+                    (veil.text(name), veil.text(shown_value(value), 300)) for name, value in sorted(row.details.items())
+                ),
+            )
+            for row in manifest.inputs
+        ),
+        snapshot=manifest.snapshot and veil.text(manifest.snapshot.id),
+        snapshot_sha256=manifest.snapshot and manifest.snapshot.manifest_sha256,
+        straddles=manifest.straddles,
+        guard=f"{sync.guard_start:%H:%M} to {sync.guard_end:%H:%M} {sync.time_zone}",
+        people=manifest.rows.people,
+        leads=manifest.rows.leads,
+        contacts=manifest.rows.contacts,
+        deleted=manifest.rows.deleted,
+    )
+
+
+def _coverage(manifest: Manifest) -> Coverage:
+    people, records = manifest.coverage.people, manifest.coverage.records
+    table = (
+        CoverageRow("Linked", "Joined by a link that the nightly sync uses.", people.linked, records.linked),
+        CoverageRow(
+            "Stale link",
+            "The link leads to a converted Lead. What the sync does with it is not documented; it is taken not to work.",
+            people.stale_link,
+            None,
+        ),
+        CoverageRow(
+            "Broken link",
+            "The Salesforce ID is in no record that is there, or in a deleted one.",
+            people.broken_link,
+            None,
+        ),
+        CoverageRow(
+            "Matched by address only",
+            "The same address stands on the other side without a link. The sync carries nothing.",
+            people.address_only,
+            records.address_only,
+        ),
+        CoverageRow("Unmatched", "No counterpart was found on the other side.", people.unmatched, records.unmatched),
+    )
+    people_total, records_total = sum(dict(people).values()), sum(dict(records).values())
+    return Coverage(
+        rows=table,
+        people=people_total,
+        records=records_total,
+        clusters=manifest.rows.clusters,
+        charts=(
+            bar_chart(
+                "coverage-people",
+                "People in Sales Connect",
+                [(row.label, row.people) for row in table if row.people is not None],
+                whole=people_total,
+            ),
+            bar_chart(
+                "coverage-records",
+                "Leads and Contacts in Salesforce",
+                [(row.label, row.records) for row in table if row.records is not None],
+                whole=records_total,
+            ),
+        ),
+        unusable_addresses=manifest.unusable.addresses,
+        unusable_ids=manifest.unusable.ids,
+    )
+
+
+def _opt_outs(manifest: Manifest, merged: pa.Table) -> OptOuts:
+    told = manifest.opted_out
+    ages = counts.by_age(merged, manifest.created_at)
+    sources = None
+    if told.sources is not None:
+        known = {name: told.sources.get(name, 0) for name in _SOURCES}
+        known["unknown"] += sum(count for name, count in told.sources.items() if name not in _SOURCES)
+        sources = tuple(Count(_SOURCES[name][0], count, _SOURCES[name][1]) for name, count in known.items())
+    return OptOuts(
+        systems=counts.by_object(merged),
+        clusters=told.clusters,
+        agreement=(
+            Count("Opted out on both sides", told.both_sides, "The two systems agree that the person opted out."),
+            Count("In Sales Connect only", told.sales_connect_only, "No record in Salesforce is opted out."),
+            Count("In Salesforce only", told.salesforce_only, "No person in Sales Connect is opted out."),
+        ),
+        sources=sources,
+        ages=ages,
+        age_chart=bar_chart(
+            "age", "People opted out, by the age of the newest opt-out", [(age.label, age.total) for age in ages]
+        ),
+    )
+
+
+def _limit(manifest: Manifest, actions: pa.Table, today: date, first: tuple[ActionRow, ...]) -> Limit:
+    limit = _in_force(manifest, "actions", ActionSettings())
+    due = actions["due_by"]
+    soon = counts.count_true(pc.less(due, today + timedelta(days=7))) - manifest.overdue
+    dated = len(due) - due.null_count
+    return Limit(
+        business_days=limit.limit_business_days,
+        holidays=len(limit.holidays),
+        counts=(
+            Count("Overdue", manifest.overdue, f"Due before {today}."),
+            Count("Due within 7 days", soon, f"Due from {today} to {today + timedelta(days=6)}."),
+            Count("Due later", dated - manifest.overdue - soon, ""),
+            Count("Without a date", due.null_count, "The opt-out's date is unknown, or there is nothing to set."),
+        ),
+        overdue=manifest.overdue,
+        overdue_rows=tuple(row for row in first if row.overdue_days),
+        oldest_days=max((row.overdue_days for row in first), default=0),
+    )
+
+
+def _categories(manifest: Manifest, counted: dict[str, dict[str, int]]) -> Categories:
+    table = tuple(
+        CategoryRow(
+            name=category.name,
+            title=TITLES[category.name],
+            meaning=category.meaning,
+            to_do=category.to_do,
+            fixed_by=category.fix,
+            primary=manifest.categories[category.name].primary,
+            all=manifest.categories[category.name].all,
+            overdue=counted[category.name]["overdue"],
+        )
+        for category in CATEGORIES
+    )
+    return Categories(
+        rows=table,
+        total=manifest.rows.actions,
+        toolkit=manifest.fix.toolkit,
+        admin=manifest.fix.admin,
+        nobody=manifest.fix.nobody,
+        chart=bar_chart(
+            "categories", "Records by category", [(row.title, row.primary) for row in table if row.primary]
+        ),
+    )
+
+
+def _tonight(manifest: Manifest, changes: tuple[Any, ...]) -> Tonight:
+    zone = _in_force(manifest, "sync", SyncSettings()).time_zone
+    run_at = manifest.tonight.run_at
+    return Tonight(
+        enabled=manifest.tonight.enabled,
+        run_at=run_at and run_at.astimezone(UTC),
+        run_at_local=run_at and run_at.astimezone(ZoneInfo(zone)),
+        time_zone=zone,
+        people=manifest.tonight.people_set,
+        records=manifest.tonight.records_set,
+        rows=changes,
+    )
+
+
+def _large_clusters(manifest: Manifest, veil: Veil) -> tuple[LargeCluster, ...]:
+    ordered = sorted(manifest.large_clusters, key=lambda cluster: (-cluster.size, cluster.cluster))
+    return tuple(
+        LargeCluster(
+            cluster=veil.text(cluster.cluster),
+            size=cluster.size,
+            members=cluster.members,
+            joined_by=cluster.joined_by,
+            value=veil.text((cluster.value_masked if cluster.joined_by == "address" else cluster.uid) or "unknown"),
+        )
+        for cluster in ordered[:EXAMPLES]
+    )
