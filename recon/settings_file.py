@@ -101,7 +101,14 @@ def _comment(text: str) -> list[str]:
 def _type_and_default(field: FieldInfo) -> str:
     words = ", ".join([_words(field.annotation), *_bounds(field)])
     default = field.get_default(call_default_factory=True)
-    shown = "unset" if default is None else literal(default) if default or default in (False, 0, "") else "empty"
+    if default is None:
+        shown = "unset"
+    elif default in ([], {}):
+        shown = "empty"
+    elif get_origin(field.annotation) is list and default == list(get_args(get_args(field.annotation)[0])):
+        shown = "all of them"
+    else:
+        shown = literal(default)
     return f"({words[0].upper()}{words[1:]}. Default: {shown})"
 
 

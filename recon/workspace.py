@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 DATA_FOLDERS = ("reports", "inbox", "snapshots")
 
 _GITIGNORE = """\
-# Extracts, snapshots and what runs leave behind hold personal data: they never go into a repository.
+# Extracts, snapshots and what runs leave behind hold personal data, the ledger is evidence: they never go into a repository.
 /inbox/
+/ledger/
 /reports/
 /snapshots/
 /.recon.lock

@@ -80,7 +80,7 @@ def test_every_setting_stands_there_with_its_meaning_type_and_default() -> None:
         assert (path[-1] in section) == (default is not None), path
         assert " ".join(field.description.split()) in " ".join(text.replace("\n# ", " ").split()), path
         seen.add(path)
-    assert len(seen) == len(re.findall(r"Default: ", text))
+    assert len(seen) == len(re.findall(r"Default:\s", text))
     # Every section is explained by its own docstring.
     for name, field in Settings.model_fields.items():
         assert field.annotation is not None
@@ -94,7 +94,7 @@ def test_types_and_bounds_are_told_in_words() -> None:
     assert "(True or false. Default: true)\nenabled = true" in text
     assert '(Text. Default: unset)\n# instance_url = ""' in text
     assert "Path(" not in text
-    assert all(len(line) <= 112 for line in text.splitlines())
+    assert all(len(line) <= 112 for line in text.splitlines() if line.startswith("#"))
 
 
 @pytest.mark.parametrize(
