@@ -177,8 +177,8 @@ def _inputs(manifest: Manifest, veil: Veil) -> Inputs:
             )
             for row in manifest.inputs
         ),
-        snapshot=manifest.snapshot and veil.text(manifest.snapshot.id),
-        snapshot_sha256=manifest.snapshot and manifest.snapshot.manifest_sha256,
+        snapshot=None if manifest.snapshot is None else veil.text(manifest.snapshot.id),
+        snapshot_sha256=None if manifest.snapshot is None else manifest.snapshot.manifest_sha256,
         straddles=manifest.straddles,
         guard=f"{sync.guard_start:%H:%M} to {sync.guard_end:%H:%M} {sync.time_zone}",
         people=manifest.rows.people,
