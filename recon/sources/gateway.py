@@ -10,16 +10,14 @@ import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import requests
 
-from recon.errors import AccessRefused, IncompletePull, SettingsError, SourceError
+from recon.errors import IncompletePull, SettingsError, SourceError
 from recon.sources.base import Extract, Input
 from recon.sources.content import content_hash
-from recon.sources.http import ReadingAdapter, broken, checked_address, is_loopback, new_session, secret
+from recon.sources.gateway_client import GatewayClient
 from recon.sources.vocabulary import LEVELS, SOURCES, STATUS_PAIRS
 from recon.tables import PEOPLE
 
@@ -83,8 +81,8 @@ def read_gateway(
             "sales_connect.gateway.url is not set.",
             hint="Write the gateway's address, or name a file in run.people instead.",
         )
-    keys = _column_keys(columns)
-    client = _Client(settings, environ)
+    keys = column_keys(columns)
+    client = GatewayClient(settings, environ)
     started_at = clock.now()
     try:
         pages = _all_people(client, settings, keys, progress)
@@ -121,71 +119,41 @@ def read_gateway(
     )
 
 
-class _Client:
-    def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
-        self._settings = settings
-        self._base = checked_address(settings.url or "", setting="sales_connect.gateway.url")
-        token = secret(
-            environ, settings.token_env, setting="sales_connect.gateway.token_env", holds="the gateway's bearer token"
-        )
-        if not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise SettingsError(
-                f"the environment variable {settings.token_env} holds no bearer token: it has blanks or control characters.",
-                hint=f"Set {settings.token_env} anew.",
-            )
-        self.host = urlsplit(self._base).netloc
-        self._adapter = ReadingAdapter(
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
-            retries=settings.retries,
-            backoff_seconds=settings.backoff_seconds,
-        )
-        self._session = new_session(self._adapter, plain_http=self._base if is_loopback(self._base) else None)
-        self._session.headers["Authorization"] = f"Bearer {token}"
-        self._session.headers["Accept"] = "application/json"
+def column_keys(mapped: Mapping[str, str]) -> dict[str, str]:
+    """Which key of a person is which column of `recon.tables.PEOPLE`.
 
-    @property
-    def calls(self) -> int:
-        return self._adapter.sent
-
-    def close(self) -> None:
-        self._session.close()
-
-    def page(self, cursor: str | None, size: int) -> Any:
-        """One page of people as the gateway answers it."""
-        settings = self._settings
-        params = {settings.page_parameter: str(size)}
-        if cursor is not None:
-            params[settings.cursor_parameter] = cursor
-        address = f"{self._base}/{settings.list_path.lstrip('/')}"
-        try:
-            # A redirect could lead the token to another host; a gateway's address is set right instead.
-            response = self._session.get(address, params=params, allow_redirects=False)
-            if response.status_code == requests.codes.ok:
-                return response.json()
-        except requests.RequestException as error:
-            raise broken("the gateway", "the people", error) from None
-        raise _refused(settings, response.status_code)
-
-
-def _refused(settings: GatewaySettings, status: int) -> SourceError:
-    text = f"the gateway refused the people: status {status}."
-    if status in (requests.codes.unauthorized, requests.codes.forbidden):
-        return AccessRefused(text, hint=f"Check the token in {settings.token_env} and what it may read.", status=status)
-    if status == requests.codes.not_found or 300 <= status < 400:
-        hint = "Check sales_connect.gateway.url and list_path."
-    else:
-        hint = "Run again later; every try that the settings allow was made."
-    return SourceError(text, hint=hint, status=status)
-
-
-def _column_keys(mapped: Mapping[str, str]) -> dict[str, str]:
+    Raises
+    ------
+    SettingsError
+        If a column that doesn't exist is mapped.
+    """
     if unknown := sorted(set(mapped) - set(PEOPLE.names)):
         raise SettingsError(
             f"sales_connect.columns maps columns that people don't have: {', '.join(unknown)}.",
             hint=f"The columns are {', '.join(PEOPLE.names)}.",
         )
     return {name: mapped.get(name, name) for name in PEOPLE.names}
+
+
+def person_row(item: object, keys: Mapping[str, str]) -> dict[str, Any]:
+    """One person of the gateway as a row of `recon.tables.PEOPLE`.
+
+    Parameters
+    ----------
+    item
+        What the gateway answered.
+    keys
+        From `column_keys`.
+
+    Raises
+    ------
+    IncompletePull, SourceError
+        As `read_gateway`.
+    """
+    seen = _Pages()
+    _take([item], keys, seen)
+    row: dict[str, Any] = _table(seen.rows).to_pylist()[0]
+    return row
 
 
 @dataclass(slots=True)
@@ -201,7 +169,9 @@ class _Pages:
     total: int = 0
 
 
-def _all_people(client: _Client, settings: GatewaySettings, keys: Mapping[str, str], progress: Progress) -> _Pages:
+def _all_people(
+    client: GatewayClient, settings: GatewaySettings, keys: Mapping[str, str], progress: Progress
+) -> _Pages:
     """Everybody, page after page."""
     seen = _Pages()
     answer = client.page(None, settings.page_size)

@@ -200,6 +200,30 @@ class Connection:
 
         return self.read(what, call)
 
+    def write_once(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> requests.Response:
+        """Send one write below /services/data/vXX.0/, once: no login, no repetition, no redirect is followed, whatever the answer.
+
+        What it means that no answer came, only a look at what was to be written can tell.
+
+        Parameters
+        ----------
+        headers
+            Besides those of the session, like If-Unmodified-Since.
+        content
+            `json` or `data`, as requests takes them.
+
+        Raises
+        ------
+        requests.RequestException
+            If no whole answer came.
+        """
+        sent = {str(name): str(value) for name, value in self.client.headers.items()} | dict(headers or {})
+        return self._session.request(
+            method, self.client.base_url + path, headers=sent, allow_redirects=False, **content
+        )
+
     def _send(self, client: Salesforce, method: str, path: str, **options: Any) -> requests.Response:
         response: requests.Response = call_salesforce(
             client.base_url + path, method, self._session, dict(client.headers), **options
