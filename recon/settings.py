@@ -10,12 +10,13 @@ from __future__ import annotations
 import tomllib
 from datetime import date, time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from recon.errors import SettingsError
+from recon.resubscribe.policy import PolicySettings
 
 FILE_NAME = "recon.toml"
 
@@ -23,7 +24,16 @@ OptOutField = Literal["standard", "custom", "both"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+def _without_zone(value: time) -> time:
+    if value.tzinfo is not None:
+        raise ValueError("the zone is time_zone's business; write the time alone, like 20:00:00")
+    return value
+
+
+_LocalTime = Annotated[time, AfterValidator(_without_zone)]
 
 
 class SyncSettings(_Section):
@@ -35,13 +45,13 @@ class SyncSettings(_Section):
     time_zone: str = Field(
         "America/Los_Angeles", description="The zone of the times below. The vendor states Pacific time."
     )
-    run_at: time = Field(
+    run_at: _LocalTime = Field(
         time(20, 0), description="When the nightly run starts: around 8 pm; an older page says between 8 and 9 pm."
     )
-    guard_start: time = Field(
+    guard_start: _LocalTime = Field(
         time(19, 0), description="From here to guard_end a pull or a change may meet the run: both are refused."
     )
-    guard_end: time = Field(time(22, 0), description="See guard_start.")
+    guard_end: _LocalTime = Field(time(22, 0), description="See guard_start.")
 
     @field_validator("time_zone")
     @classmethod
@@ -96,10 +106,19 @@ class SalesforceSettings(_Section):
         2000, ge=0, description="Above this many rows an object is read through Bulk API 2.0, below it by REST queries."
     )
     page_rows: int = Field(50_000, ge=1, le=1_000_000, description="Rows a page of Bulk results.")
+    bulk_updates_above: int = Field(
+        200,
+        ge=0,
+        description="Above this many records a plan is written through Bulk API 2.0, which knows no precondition on a row; below it row by row "
+        "with If-Unmodified-Since.",
+    )
     connect_timeout: float = Field(10.0, gt=0, description="Seconds to wait for a connection.")
     read_timeout: float = Field(120.0, gt=0, description="Seconds to wait for an answer.")
     retries: int = Field(
-        4, ge=0, le=10, description="How often a read is tried again when the system is busy (429, 500, 502, 503, 504)."
+        4,
+        ge=0,
+        le=10,
+        description="How often a read is tried again when the system is busy (429, 500, 502, 503, 504), and a write after its record was read again.",
     )
     backoff_seconds: float = Field(
         0.5, ge=0, le=60, description="Seconds before the first further try; each next one waits twice as long."
@@ -114,6 +133,7 @@ class GatewaySettings(_Section):
     url: str | None = Field(None, description="The gateway's base address. Unset: people come from a file.")
     token_env: str = Field("RECON_GATEWAY_TOKEN", description="Environment variable that holds the bearer token.")
     list_path: str = Field("/people", description="Lists people, a page at a time.")
+    person_path: str = Field("/people/{person_id}", description="Reads one person; before every change.")
     unsubscribe_path: str = Field("/people/{person_id}/unsubscribe", description="Unsubscribes a person.")
     resubscribe_path: str = Field(
         "/people/{person_id}/remove-unsubscribe", description="Removes a person's unsubscribe, with a reason."
@@ -130,7 +150,7 @@ class GatewaySettings(_Section):
         4,
         ge=0,
         le=10,
-        description="How often a read is tried again when the gateway is busy (429, 500, 502, 503, 504).",
+        description="How often a read is tried again when the gateway is busy (429, 500, 502, 503, 504), and a change after its person was read again.",
     )
     backoff_seconds: float = Field(
         0.5, ge=0, le=60, description="Seconds before the first further try; each next one waits twice as long."
@@ -184,7 +204,16 @@ class RunSettings(_Section):
     contacts: Path | None = Field(None, description="Contact extract, where Salesforce is not read by API.")
     snapshots: Path = Field(Path("snapshots"), description="Folder of the snapshots.")
     reports: Path = Field(Path("reports"), description="Folder of the runs' reports.")
+    ledger: Path = Field(Path("ledger"), description="Folder of the ledger, the evidence of what was done.")
     inbox: Path = Field(Path("inbox"), description="Folder for extracts and approved CSVs.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _somewhere(cls, value: object) -> object:
+        # Path("") is the folder itself, which nobody means.
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("the path is empty; leave the line out for the default")
+        return value
 
 
 class ReportSettings(_Section):
@@ -198,6 +227,21 @@ class ReportSettings(_Section):
     rows: int = Field(1000, ge=1, description="Actions shown in the report; all of them are in actions.csv.")
 
 
+class GuardSettings(_Section):
+    """Bounds on what one plan may do. A plan beyond one can't be applied at all: never only the first part of it."""
+
+    max_resubscribes: int = Field(500, ge=0, description="People that one plan may resubscribe.")
+    max_share_percent: float = Field(
+        5.0, ge=0, le=100, description="The share of all opted-out people that one plan may resubscribe, in percent."
+    )
+    min_counted: int = Field(
+        20,
+        ge=0,
+        description="Up to this many resubscribes the share isn't looked at: of few people every share is large.",
+    )
+    max_opt_outs: int = Field(100_000, ge=0, description="Records that one plan may opt out.")
+
+
 class Settings(_Section):
     """All settings of a workspace."""
 
@@ -206,6 +250,8 @@ class Settings(_Section):
     sales_connect: SalesConnectSettings = SalesConnectSettings()
     actions: ActionSettings = ActionSettings()
     clusters: ClusterSettings = ClusterSettings()
+    policy: PolicySettings = PolicySettings()
+    guards: GuardSettings = GuardSettings()
     run: RunSettings = RunSettings()
     report: ReportSettings = ReportSettings()
 
@@ -249,7 +295,7 @@ def load(folder: Path) -> Settings:
         raise SettingsError(
             f"{file}: can't be read: {error.strerror}.", hint="It has to be a file that you may read."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SettingsError(
             f"{file}: not valid TOML: {error}",
             hint="Mend that line; `recon init` writes a valid file to compare with.",

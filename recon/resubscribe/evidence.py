@@ -1,0 +1,180 @@
+"""What check and plan leave in the ledger: the run, the file, every verdict, the plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recon.identity import address as comparable
+from recon.ledger import Draft, kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from recon.ledger import Entry, Ledger
+    from recon.resubscribe.approved import Approved, ApprovedRow
+    from recon.resubscribe.plan_file import Plan
+    from recon.resubscribe.verdicts import AcceptedRow, Checked
+
+#: What a row says about its person in words: kept beside the chain.
+_SAID = (
+    *("email", "reason", "authorization", "purpose", "evidence", "evidence_sha256", "notice", "note"),
+    *("person_id", "approved_by", "requested_by"),
+)
+
+
+def write_check_and_plan(
+    ledger: Ledger,
+    *,
+    checked: Checked,
+    approved: Approved,
+    plan: Plan,
+    actor: str | None,
+) -> list[Entry]:
+    """Add the run, the approved file, a verdict for each of its rows that names an address, and the plan: all or none.
+
+    Parameters
+    ----------
+    checked, approved
+        The verdicts, and the file they are about.
+    plan
+        The plan that was made of them.
+    actor
+        Who made it, where that is known.
+    """
+    who = None if actor is None else ledger.actor(actor)
+    accepted = {row.row.line: row for row in checked.accepted}
+    verdicts = checked.verdicts.to_pylist()
+    common = {"policy": plan.policy_sha256, "run_id": plan.run_id}
+    drafts = [
+        Draft(
+            kinds.RUN,
+            {
+                "run_id": plan.run_id,
+                "job": "plan",
+                "actor": who,
+                "settings": plan.settings_sha256,
+                "snapshot": plan.snapshot,
+            },
+        ),
+        Draft(
+            kinds.APPROVED_FILE,
+            {
+                "file": approved.source.sha256,
+                "rows": len(approved.rows),
+                "verdicts": {
+                    "accepted": len(checked.accepted),
+                    "rejected": checked.rejected,
+                    "no_op": checked.no_op,
+                },
+                "snapshot": plan.snapshot,
+                "actor": who,
+                **common,
+            },
+        ),
+    ]
+    for row, verdict in zip(approved.rows, verdicts, strict=True):
+        drafts.append(_verdict(ledger, str(approved.source.sha256), row, verdict, accepted.get(row.line), common))
+    drafts.append(_plan(plan, who))
+    return ledger.append_all(drafts)
+
+
+def _verdict(
+    ledger: Ledger,
+    file: str,
+    row: ApprovedRow,
+    verdict: Mapping[str, Any],
+    accepted: AcceptedRow | None,
+    common: Mapping[str, Any],
+) -> Draft:
+    names = ledger.names
+    # A row whose address is none is somebody all the same: the text itself stands for the person.
+    subject = names.address(accepted.address if accepted else comparable(row.email) or row.email or f"line {row.line}")
+    data: dict[str, Any] = {
+        "file": file,
+        "row": row.line,
+        "subject": subject,
+        "verdict": verdict["verdict"],
+        "codes": [code for code in (verdict["codes"] or "").split(";") if code],
+        "kind": row.kind,
+        "initiated_by": row.initiated_by if row.initiated_by in ("person", "sender") else None,
+        "approved_by": ledger.actor(row.approved_by) if row.approved_by else None,
+        "requested_by": ledger.actor(row.requested_by) if row.requested_by else None,
+        **common,
+    }
+    said = {name: value for name in _SAID if (value := getattr(row, name)) is not None}
+    if accepted is not None:
+        data |= _of_accepted(ledger, accepted)
+        said["digest"] = accepted.digest
+    return Draft(kinds.VERDICT, data, said)
+
+
+def _of_accepted(ledger: Ledger, accepted: AcceptedRow) -> dict[str, Any]:
+    names = ledger.names
+    newest = max(
+        (member for member in accepted.clears if member.opted_out_at is not None),
+        key=lambda member: (member.opted_out_at, member.uid),
+        default=None,
+    )
+    source = None
+    if newest is not None:
+        source = "salesforce" if newest.system == "salesforce" else "clicked_link" if newest.clicked else newest.cause
+    addresses = sorted({member.address for member in accepted.clears if member.address} - {accepted.address})
+    return {
+        "addresses": [names.address(each) for each in addresses],
+        "records": [names.record(member.system, member.id) for member in (*accepted.clears, *accepted.stays)],
+        "country": accepted.country,
+        "scope": accepted.scope,
+        "opted_out_at": None if accepted.newest_opt_out is None else _when(accepted.newest_opt_out),
+        "opt_out_source": source,
+        "consent_at": None if accepted.consent is None else accepted.consent.text,
+        "approved_at": None if accepted.approved is None else accepted.approved.text,
+    }
+
+
+def _plan(plan: Plan, who: str | None) -> Draft:
+    sets = sum(step.direction == "set" for step in plan.steps)
+    clears = len(plan.steps) - sets
+    purpose = "undo" if plan.kind == "undo" else "mixed" if sets and clears else "opt_out" if sets else "resubscribe"
+    return Draft(
+        kinds.PLAN,
+        {
+            "plan": plan.hash,
+            "purpose": purpose,
+            "file": plan.approved.sha256 if plan.approved else None,
+            "undoes": plan.undoes,
+            "snapshot": plan.snapshot,
+            "settings": plan.settings_sha256,
+            "counts": {"clear": clears, "set": sets, "blocked": len(plan.blocked)},
+            "run_id": plan.run_id,
+            "actor": who,
+        },
+    )
+
+
+def write_plan_entry(ledger: Ledger, plan: Plan, actor: str | None) -> Entry:
+    """Add the entry of a plan that comes from no approved file."""
+    return ledger.append_all([_plan(plan, None if actor is None else ledger.actor(actor))])[0]
+
+
+def applied_digests(ledger: Ledger) -> set[str]:
+    """Digests of the approved rows that were carried out: of those with a done outcome under their verdict.
+
+    A row whose personal part was erased is not among them.
+    """
+    carried = {
+        ledger.entry(outcome.data["intent"]).data.get("verdict")
+        for outcome in ledger.entries(kinds.OUTCOME)
+        if outcome.data["result"] == "done" and outcome.data.get("to") is False
+    }
+    found = set()
+    for entry in ledger.entries(kinds.VERDICT):
+        said = ledger.personal(entry) if entry.seq in carried else None
+        if said and "digest" in said:
+            found.add(said["digest"])
+    return found
+
+
+def _when(at: Any) -> str:
+    from recon.clock import iso
+
+    return iso(at)

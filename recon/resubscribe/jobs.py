@@ -1,0 +1,234 @@
+"""The jobs of the resubscribe flow: check, plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon import jobs, settings
+from recon.clock import from_environment
+from recon.resubscribe import evidence
+from recon.resubscribe.approved import read_approved
+from recon.resubscribe.plan_file import Plan, write_plan
+from recon.resubscribe.planning import make_plan, target_fields
+from recon.resubscribe.verdicts import Checked
+from recon.resubscribe.verdicts import check as hold_against_policy
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from recon.clock import Clock
+    from recon.resubscribe.approved import Approved
+    from recon.settings import Settings
+
+VERDICTS_FILE, PLAN_FILE = "verdicts.csv", "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """Every row's verdict.
+
+    Attributes
+    ----------
+    approved
+        The file.
+    checked
+        The verdicts.
+    """
+
+    approved: Approved
+    checked: Checked
+
+    def lines(self) -> list[str]:
+        """The verdicts in lines: line number, verdict, codes, and what to do. Holds no address: the line leads to it."""
+        file = self.approved.source
+        lines = [
+            f"{file.origin} (SHA-256 {str(file.sha256)[:16]}): {len(self.approved.rows)} rows, {len(self.checked.accepted)} accepted, "
+            f"{self.checked.rejected} rejected, {self.checked.no_op} with nothing to do"
+        ]
+        for row in self.checked.verdicts.to_pylist():
+            codes = f" [{row['codes']}]" if row["codes"] else ""
+            lines.append(f"  line {row['row']}: {row['verdict']}{codes} {row['message']}")
+        return lines
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """A plan that was made, and the run folder it is in."""
+
+    plan: Plan
+    path: Path
+    folder: Path
+    check: CheckResult
+
+
+def check(
+    workspace: str | Path,
+    approved: str | Path,
+    *,
+    snapshot: str | None = None,
+    out: str | Path | None = None,
+    clock: Clock | None = None,
+) -> CheckResult:
+    """Give every row of an approved file its verdict, against a snapshot. Nothing is written but `out`, where it is given.
+
+    Parameters
+    ----------
+    workspace
+        Where recon.toml, its policy, the snapshots and the ledger are.
+    approved
+        The approved file: CSV, Excel or Parquet.
+    snapshot
+        By default the newest one.
+    out
+        A file for the verdicts as CSV.
+
+    Raises
+    ------
+    InputRefused
+        If the approved file can't be used.
+    UsageError
+        If there is no snapshot.
+    """
+    clock = clock or from_environment()
+    loaded = settings.load(Path(workspace))
+    given = read_approved(Path(approved))
+    data = jobs.from_snapshot(loaded, snapshot)
+    merged, _ = _reconciled(data, loaded)
+    checked = _checked(given, merged, data, loaded, clock)
+    if out is not None:
+        _write_verdicts(checked, Path(out))
+    return CheckResult(given, checked)
+
+
+def plan(
+    workspace: str | Path,
+    approved: str | Path,
+    *,
+    with_opt_outs: bool = False,
+    created_by: str | None = None,
+    snapshot: str | None = None,
+    run_id: str | None = None,
+    clock: Clock | None = None,
+) -> PlanResult:
+    """Check an approved file and make the plan of what it allows; both go into a run folder and into the ledger.
+
+    Parameters
+    ----------
+    workspace, approved, snapshot
+        As for `check`.
+    with_opt_outs
+        Also plan the opt-outs that the diff lists for the toolkit.
+    created_by
+        Who makes the plan.
+    run_id
+        By default made from the time.
+
+    Returns
+    -------
+    PlanResult
+        The plan; `plan.applicable` tells whether it can be applied.
+
+    Raises
+    ------
+    InputRefused
+        If the approved file can't be used.
+    UsageError
+        If there is no snapshot.
+    """
+    from recon.ledger import Ledger
+
+    clock = clock or from_environment()
+    workspace = Path(workspace)
+    loaded = settings.load(workspace)
+    given = read_approved(Path(approved))
+    data = jobs.from_snapshot(loaded, snapshot)
+    run = jobs.reconcile(workspace, snapshot=str(data.snapshot["id"]), run_id=run_id, clock=clock)  # type: ignore[index]
+    merged, actions = _reconciled(data, loaded)
+    checked = _checked(given, merged, data, loaded, clock)
+    in_force = jobs.settings_in_force(loaded)
+    made = make_plan(
+        checked,
+        given,
+        merged=merged,
+        people=data.people,
+        records=data.records,
+        actions=actions if with_opt_outs else None,
+        settings=loaded,
+        targets=target_fields(data.inputs, loaded),
+        snapshot=data.snapshot or {},
+        hashes={"settings_sha256": in_force["settings_sha256"], "policy_sha256": _policy_hash(loaded)},
+        run_id=run.run_id,
+        created_at=clock.now(),
+        created_by=created_by,
+    )
+    _write_verdicts(checked, run.folder / VERDICTS_FILE)
+    write_plan(made, run.folder / PLAN_FILE)
+    with Ledger.open(loaded.run.ledger, clock=clock) as ledger:
+        evidence.write_check_and_plan(ledger, checked=checked, approved=given, plan=made, actor=created_by)
+    return PlanResult(made, run.folder / PLAN_FILE, run.folder, CheckResult(given, checked))
+
+
+def _reconciled(data: jobs.Data, loaded: Settings) -> tuple[pa.Table, pa.Table]:
+    """The merged table and the actions, in memory."""
+    from recon.engine import engine_named
+    from recon.reconcile import reconcile
+    from recon.tables import ACTIONS, MERGED
+
+    engine = engine_named("auto")
+    result = reconcile(data.people, data.records, loaded, engine=engine)
+    merged = engine.collect(result.merged_frame.sort("n").drop("n"))
+    actions = engine.collect(result.actions_frame.sort("n").drop("n"))
+    return MERGED.conform(merged), ACTIONS.conform(actions)
+
+
+def _checked(given: Approved, merged: pa.Table, data: jobs.Data, loaded: Settings, clock: Clock) -> Checked:
+    return hold_against_policy(
+        given,
+        merged,
+        data.people,
+        data.records,
+        loaded,
+        loaded.policy,
+        now=clock.now(),
+        already_applied=_already_applied(loaded, clock),
+    )
+
+
+def _already_applied(loaded: Settings, clock: Clock) -> set[str]:
+    from recon.ledger import Ledger
+
+    # A check writes nothing: where there is no ledger yet, none is made.
+    if not loaded.run.ledger.is_dir():
+        return set()
+    with Ledger.open(loaded.run.ledger, clock=clock) as ledger:
+        return evidence.applied_digests(ledger)
+
+
+def _policy_hash(loaded: Settings) -> str:
+    text = json.dumps(loaded.policy.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_verdicts(checked: Checked, path: Path) -> None:
+    from recon.outputs import write_csv
+    from recon.tables import VERDICTS
+
+    write_csv(checked.verdicts.to_batches(), VERDICTS, path)
+
+
+def as_json(result: CheckResult) -> dict[str, Any]:
+    """A check for machines: the file, and every row's verdict."""
+    source = result.approved.source
+    return {
+        "file": source.origin,
+        "sha256": source.sha256,
+        "rows": len(result.approved.rows),
+        "accepted": len(result.checked.accepted),
+        "rejected": result.checked.rejected,
+        "no_op": result.checked.no_op,
+        "verdicts": result.checked.verdicts.to_pylist(),
+    }
