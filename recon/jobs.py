@@ -153,10 +153,9 @@ def reconcile(
     from recon.reconcile import reconcile as compute
 
     clock = clock or from_environment()
-    now = clock.now()
     run_id = run_id or new_run_id(clock)
     loaded = settings.load(Path(workspace))
-    folder = Path(out) if out is not None else loaded.run.reports / _plain_name(run_id)
+    folder = Path(out) if out is not None else run_folder(loaded, run_id)
     with (progress or SILENT).task("Reconcile", 3, "steps") as task:
         if people or leads or contacts:
             if snapshot:
@@ -168,24 +167,43 @@ def reconcile(
         chosen: Engine = engine_named(engine)
         result = compute(data.people, data.records, loaded, engine=chosen)
         task.advance(1)
-        manifest = {
-            "schema": MANIFEST_SCHEMA,
-            "run_id": run_id,
-            "created_at": iso(now),
-            "clock": "system" if isinstance(clock, SystemClock) else "set",
-            "tool": {"recon": __version__, "python": platform.python_version()}
-            | {name: version(name) for name in _LIBRARIES},
-            "engine": chosen.name,
-            **settings_in_force(loaded),
-            "snapshot": data.snapshot,
-            "inputs": data.inputs,
-            "straddles": data.straddles,
-            "ledger": None,
-            **_counted(result, data, loaded, clock),
-        }
-        manifest["outputs"] = _write(result, manifest, folder)
+        run = leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock)
         task.advance(1)
+    return run
+
+
+def leave_run(
+    result: Reconciliation, data: Data, loaded: Settings, *, run_id: str, folder: Path, clock: Clock
+) -> RunResult:
+    """Write a reconciliation's files into a run's folder: merged.parquet, actions.csv, unusable.csv, manifest.json."""
+    manifest = {
+        "schema": MANIFEST_SCHEMA,
+        "run_id": run_id,
+        "created_at": iso(clock.now()),
+        "clock": "system" if isinstance(clock, SystemClock) else "set",
+        "tool": {"recon": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in _LIBRARIES},
+        "engine": result.engine.name,
+        **settings_in_force(loaded),
+        "snapshot": data.snapshot,
+        "inputs": data.inputs,
+        "straddles": data.straddles,
+        "ledger": None,
+        **_counted(result, data, loaded, clock),
+    }
+    manifest["outputs"] = _write(result, manifest, folder)
     return RunResult(run_id, folder, manifest)
+
+
+def run_folder(loaded: Settings, run_id: str) -> Path:
+    """The folder of a new run.
+
+    Raises
+    ------
+    UsageError
+        If the id can't be a folder's name.
+    """
+    return loaded.run.reports / _plain_name(run_id)
 
 
 def report(workspace: str | Path = ".", *, run_id: str | None = None, clock: Clock | None = None) -> ReportResult:

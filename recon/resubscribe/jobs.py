@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from recon.clock import Clock
+    from recon.reconcile import Reconciliation
     from recon.resubscribe.approved import Approved
     from recon.settings import Settings
 
@@ -97,7 +98,7 @@ def check(
     loaded = settings.load(Path(workspace))
     given = read_approved(Path(approved))
     data = jobs.from_snapshot(loaded, snapshot)
-    merged, _ = _reconciled(data, loaded)
+    merged, _ = _tables(_reconciled(data, loaded))
     checked = _checked(given, merged, data, loaded, clock)
     if out is not None:
         _write_verdicts(checked, Path(out))
@@ -146,8 +147,10 @@ def plan(
     loaded = settings.load(workspace)
     given = read_approved(Path(approved))
     data = jobs.from_snapshot(loaded, snapshot)
-    run = jobs.reconcile(workspace, snapshot=str(data.snapshot["id"]), run_id=run_id, clock=clock)  # type: ignore[index]
-    merged, actions = _reconciled(data, loaded)
+    run_id = run_id or jobs.new_run_id(clock)
+    folder = jobs.run_folder(loaded, run_id)
+    result = _reconciled(data, loaded)
+    merged, actions = _tables(result)
     checked = _checked(given, merged, data, loaded, clock)
     in_force = jobs.settings_in_force(loaded)
     made = make_plan(
@@ -161,27 +164,31 @@ def plan(
         targets=target_fields(data.inputs, loaded),
         snapshot=data.snapshot or {},
         hashes={"settings_sha256": in_force["settings_sha256"], "policy_sha256": _policy_hash(loaded)},
-        run_id=run.run_id,
+        run_id=run_id,
         created_at=clock.now(),
         created_by=created_by,
     )
-    _write_verdicts(checked, run.folder / VERDICTS_FILE)
-    write_plan(made, run.folder / PLAN_FILE)
+    jobs.leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock)
+    _write_verdicts(checked, folder / VERDICTS_FILE)
+    write_plan(made, folder / PLAN_FILE)
     with Ledger.open(loaded.run.ledger, clock=clock) as ledger:
         evidence.write_check_and_plan(ledger, checked=checked, approved=given, plan=made, actor=created_by)
-    return PlanResult(made, run.folder / PLAN_FILE, run.folder, CheckResult(given, checked))
+    return PlanResult(made, folder / PLAN_FILE, folder, CheckResult(given, checked))
 
 
-def _reconciled(data: jobs.Data, loaded: Settings) -> tuple[pa.Table, pa.Table]:
-    """The merged table and the actions, in memory."""
+def _reconciled(data: jobs.Data, loaded: Settings) -> Reconciliation:
     from recon.engine import engine_named
     from recon.reconcile import reconcile
+
+    return reconcile(data.people, data.records, loaded, engine=engine_named("auto"))
+
+
+def _tables(result: Reconciliation) -> tuple[pa.Table, pa.Table]:
+    """The merged table and the actions, in memory."""
     from recon.tables import ACTIONS, MERGED
 
-    engine = engine_named("auto")
-    result = reconcile(data.people, data.records, loaded, engine=engine)
-    merged = engine.collect(result.merged_frame.sort("n").drop("n"))
-    actions = engine.collect(result.actions_frame.sort("n").drop("n"))
+    merged = result.engine.collect(result.merged_frame.sort("n").drop("n"))
+    actions = result.engine.collect(result.actions_frame.sort("n").drop("n"))
     return MERGED.conform(merged), ACTIONS.conform(actions)
 
 
