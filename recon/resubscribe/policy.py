@@ -61,8 +61,8 @@ class Rules(BaseModel):
     )
     consent_date_for: list[Authorization] = Field(
         [*AUTHORIZATIONS],
-        description="Authorization types that need a consent_date. All: only consent subsequent to the opt-out lifts it, 15 USC 7704(a)(4)(B); "
-        "the Compliance Card wants it with Consent. For others approved_at has to be newer than the opt-out instead.",
+        description="Authorization types that need a consent_date; for others approved_at has to be newer than the opt-out. "
+        "Source: 15 USC 7704(a)(4)(B), only consent subsequent to the opt-out lifts it; the Compliance Card wants it with Consent alone.",
     )
     purpose_for: list[Authorization] = Field(
         ["Consent"],
@@ -77,11 +77,12 @@ class Rules(BaseModel):
     )
     max_age_by_authorization: dict[Authorization, int] = Field(
         default_factory=dict,
-        description="Shorter limits in days for single authorization types, like CASL's for implied consent; the shorter limit holds.",
+        description="Shorter limits in days for single authorization types, like implied consent's; the shorter limit holds. Source: CASL s.10(10).",
     )
     approval_valid_days: int = Field(
         30,
         ge=1,
+        le=36_500,
         description="Days that an approval counts. Source: recon's rule; an approval is given for the state of its time.",
     )
     require_evidence: Literal["no", "reference", "reference_and_hash"] = Field(

@@ -115,7 +115,7 @@ def _look_into_zip(path: Path) -> tuple[FileKind | None, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = set(archive.namelist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError):  # the last two: a damaged directory
         # Cut short: an .xlsx gets its own sentence from the reader of workbooks.
         if path.suffix.lower() in (".xlsx", ".xlsm", ".xlsb"):
             return "xlsx", ""

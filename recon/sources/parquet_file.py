@@ -42,9 +42,9 @@ class ParquetFile:
         try:
             with pq.ParquetFile(path) as file:
                 self._schema = file.schema_arrow
-        except (pa.ArrowException, OSError):
+            self.headers: list[str] = list(self._schema.names)
+        except (pa.ArrowException, OSError, UnicodeDecodeError):
             raise self._damaged() from None
-        self.headers: list[str] = list(self._schema.names)
 
     def _damaged(self) -> Exception:
         return self._refusal.refuse("the Parquet file can't be read: it is damaged or cut short.", _EXPORT_AGAIN)
@@ -56,10 +56,13 @@ class ParquetFile:
             kind = self._schema.field(place).type
             if pa.types.is_nested(kind):
                 self._refusal.add(f"the column is of the type {kind}.", "Write it as text.", column=self.headers[place])
+            if self.headers.count(self.headers[place]) > 1:
+                self._refusal.add("the column is there more than once.", "Write each once.", column=self.headers[place])
         self._refusal.stop()
         try:
             with pq.ParquetFile(self._path) as file:
                 table = file.read(columns=[self.headers[place] for place in wanted])
+                table.validate(full=True)  # damaged pages may read as text that isn't UTF-8
                 count = file.metadata.num_rows
         except (pa.ArrowException, OSError):
             raise self._damaged() from None

@@ -206,22 +206,18 @@ def test_other_spellings_of_a_good_row_are_accepted(world: World, values: dict[s
 
 
 def test_all_codes_of_a_row_are_named_in_order(world: World) -> None:
-    bare = replace(
-        GOOD,
-        **dict.fromkeys(
-            (
-                "reason",
-                "authorization",
-                "consent_date",
-                "purpose",
-                "evidence",
-                "initiated_by",
-                "approved_by",
-                "approved_at",
-                "scope",
-            )
-        ),
+    needed = (
+        "reason",
+        "authorization",
+        "consent_date",
+        "purpose",
+        "evidence",
+        "initiated_by",
+        "approved_by",
+        "approved_at",
     )
+    blank: dict[str, Any] = dict.fromkeys((*needed, "scope"))
+    bare = row(**blank)
     [found] = codes(world.check([bare]))
     assert found == [
         *("reason_missing", "authorization_missing", "consent_date_missing", "bad_date", "purpose_missing"),
@@ -320,8 +316,8 @@ def test_where_no_consent_date_is_wanted_the_approval_has_to_be_newer(world: Wor
 
 
 def test_a_correction_needs_evidence_and_a_note_and_no_consent(world: World) -> None:
-    values = {"kind": "correction", "note": "Import of the wrong file", "initiated_by": None}
-    blank = dict.fromkeys(("authorization", "consent_date", "purpose"))
+    values: dict[str, Any] = {"kind": "correction", "note": "Import of the wrong file", "initiated_by": None}
+    blank: dict[str, Any] = dict.fromkeys(("authorization", "consent_date", "purpose"))
     checked = world.check([row(**values | blank)])
     assert verdicts(checked) == ["accepted"]
     assert (checked.consents, len(checked.corrections)) == ((), 1)
@@ -448,7 +444,7 @@ def test_severities_of_the_policy_hold_per_country(world: World) -> None:
 
 
 def test_a_row_without_a_country_gets_one_from_the_policy(world: World) -> None:
-    values = {"authorization": "Legitimate Interest"}
+    values: dict[str, Any] = {"authorization": "Legitimate Interest"}
     assert only(world, **values) == []
     assert only(world, rules=policy(default_country="US"), **values) == ["authorization_not_allowed"]
     by_domain = policy(country_by_domain={"example": "FR", "buyer.example": "GB"})
@@ -458,7 +454,7 @@ def test_a_row_without_a_country_gets_one_from_the_policy(world: World) -> None:
 
 def test_implied_consent_in_canada_lapses_where_a_policy_allows_it(world: World) -> None:
     rules = policy(countries={"CA": {"allowed_authorizations": ["Consent", "Legitimate Interest"]}})
-    values = {"authorization": "Legitimate Interest", "country": "CA", "approved_at": "2027-05-20"}
+    values: dict[str, Any] = {"authorization": "Legitimate Interest", "country": "CA", "approved_at": "2027-05-20"}
     assert only(world, rules=rules, options={"now": at("2027-05-10")}, **values | {"approved_at": "2027-05-09"}) == []
     assert only(world, rules=rules, options={"now": at("2027-05-21")}, **values) == ["consent_too_old"]
     assert only(world, rules=rules, options={"now": at("2027-05-21")}, **values | {"authorization": "Consent"}) == []

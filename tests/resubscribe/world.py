@@ -72,8 +72,9 @@ class World:
         self.people = PEOPLE.conform(pa.Table.from_pylist(people, schema=PEOPLE.schema))
         self.records = RECORDS.conform(pa.Table.from_pylist(records, schema=RECORDS.schema))
         types = {pa.string(): pd.StringDtype(), pa.bool_(): pd.BooleanDtype()}
-        frames = [table.to_pandas(types_mapper=types.get) for table in (self.people, self.records)]
-        merged = reconcile(*frames, self.settings).merged
+        people_frame = self.people.to_pandas(types_mapper=types.get)
+        records_frame = self.records.to_pandas(types_mapper=types.get)
+        merged = reconcile(people_frame, records_frame, self.settings).merged
         self.merged = MERGED.conform(pa.Table.from_pandas(merged, preserve_index=False))
 
     def check(self, rows: list[ApprovedRow], policy: PolicySettings | None = None, **options: Any) -> Checked:
