@@ -302,7 +302,7 @@ def _categories(manifest: Manifest, counted: dict[str, dict[str, int]]) -> Categ
         admin=manifest.fix.admin,
         nobody=manifest.fix.nobody,
         chart=bar_chart(
-            "categories", "Records by category", [(row.title, row.primary) for row in table if row.primary]
+            "categories-chart", "Records by category", [(row.title, row.primary) for row in table if row.primary]
         ),
     )
 

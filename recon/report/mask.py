@@ -10,8 +10,9 @@ NO_ADDRESS = "no address"
 
 _STARS = "***"
 _TOP_LEVEL = re.compile(r"[a-z][a-z0-9-]{0,22}[a-z0-9]", re.IGNORECASE | re.ASCII)
-# An address within a sentence or a path: what stands around it there (blanks, colons, brackets, double quotes, commas) is no part of it.
-_ADDRESS = re.compile(r"""[^\s@:;,<>()\[\]"]+(?:@[^\s@:;,<>()\[\]"]+)+""")
+# A word within a sentence or a path, which may be an address: what stands around it there (blanks, colons, brackets, double quotes,
+# commas) is no part of it. Whole words, so that the time taken grows with the text and no faster.
+_WORD = re.compile(r"""[^\s:;,<>()\[\]"]+""")
 # A local part in quotes or brackets ends in one of them; what follows still names the host.
 _HOST = re.compile(r"""(?<=["')\]>])@([^\s@])[^\s@:;,]*""")
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
@@ -55,15 +56,21 @@ def mask_address(text: str | None) -> str:
         return value[0] + _STARS
     host, dot, top = domain.rpartition(".")
     shown = f".{top}" if dot and host and _TOP_LEVEL.fullmatch(top) else ""
-    return f"{local[:1]}{_STARS}@{domain[0]}{_STARS}{shown}"
+    # Nothing before the @, or stars of an earlier masking, give stars alone.
+    return f"{local[:1].strip('*')}{_STARS}@{domain[0]}{_STARS}{shown}"
 
 
 def mask_within(text: str) -> str:
     """The text with every address in it masked, and user names and passwords in web addresses taken out."""
     if "@" not in text:
         return text
-    shown = _ADDRESS.sub(lambda found: mask_address(found.group()), _USER_INFO.sub(_STARS, text))
+    shown = _WORD.sub(_masked_word, _USER_INFO.sub(_STARS, text))
     return _HOST.sub(rf"@\1{_STARS}", shown)
+
+
+def _masked_word(found: re.Match[str]) -> str:
+    word = found.group()
+    return mask_address(word) if "@" in word.strip("@") else word
 
 
 def visible(text: str) -> str:

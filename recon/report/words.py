@@ -115,7 +115,9 @@ def banner(
     if overdue:
         notes.append(f"{plural(overdue, 'action is', 'actions are')} overdue.")
     if mailable and actions:
-        notes.append(f"{plural(actions, 'record needs', 'records need')} attention in all; section 7 says why.")
+        notes.append(
+            f"{plural(actions, 'record needs', 'records need')} attention in all: see “Disagreement by category”."
+        )
     elif actions:
         notes.append(f"{plural(actions, 'record needs', 'records need')} attention for another reason.")
     if straddles:
