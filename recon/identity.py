@@ -117,20 +117,20 @@ def with_id_parts(frame: Frame, engine: Engine) -> Frame:
     Parameters
     ----------
     frame
-        With a string column `salesforce_id`: 15 or 18 characters. An 18-character id in one case throughout gets its case back.
+        With a string column `salesforce_id`: 15 or 18 characters. An 18-character id whose first 15 are in one case gets
+        its case back.
     engine
         Where the frame lives.
     """
     text = nw.col("salesforce_id").str.strip_chars(BLANKS)
     frame = frame.with_columns(_text=nw.when(text != "").then(text))
     long = nw.col("_text").str.len_chars() == _ID_WHOLE
-    upper, lower = nw.col("_text").str.to_uppercase(), nw.col("_text").str.to_lowercase()
+    body = nw.col("_text").str.slice(0, _ID_BODY)
+    one_case = (body == body.str.to_uppercase()) | (body == body.str.to_lowercase())
     frame = frame.with_columns(
         _long=long.fill_null(value=False),
         _short=(nw.col("_text").str.len_chars() == _ID_BODY).fill_null(value=False),
-    ).with_columns(
-        _one_case=nw.col("_long") & ((nw.col("_text") == upper) | (nw.col("_text") == lower)).fill_null(value=False)
-    )
+    ).with_columns(_one_case=nw.col("_long") & one_case.fill_null(value=False))
     texts = engine.collect(frame.filter(nw.col("_one_case")).select("_text").unique()).column("_text")
     if len(texts):
         restored, _ = to_18(texts)
@@ -138,6 +138,6 @@ def with_id_parts(frame: Frame, engine: Engine) -> Frame:
         frame = frame.join(known, on="_text", how="left")
         whole = nw.when(nw.col("_one_case")).then(nw.col("_restored")).otherwise(nw.col("_text"))
         frame = frame.with_columns(_text=whole).drop("_restored")
-    body = nw.when(nw.col("_long") | nw.col("_short")).then(nw.col("_text").str.slice(0, _ID_BODY))
+    body = nw.when(nw.col("_long") | nw.col("_short")).then(body)
     check = nw.when(nw.col("_long")).then(nw.col("_text").str.slice(_ID_BODY, 3).str.to_uppercase())
     return frame.with_columns(id_body=body, id_check=check).drop("_text", "_long", "_short", "_one_case")

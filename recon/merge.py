@@ -55,7 +55,7 @@ def rows(people: Frame, records: Frame, settings: Settings, engine: Engine) -> F
         * `a`: the number of the first row with the same address; null where the address joins nothing
         * `link`: linked, stale or broken, on people with a Salesforce ID; `t`: the number of the record that it leads to;
           `broken_id`: the Salesforce ID where it leads to none
-        * `v`: on converted Leads, the number of the Contact
+        * `v`: on Leads, the number of the Contact that they became
         * `c`, `s`: the number of the first row of the cluster, of the sync component
     """
     found = engine.hold(_numbered(people, records, settings, engine))
@@ -126,7 +126,7 @@ def _record_rows(records: Frame, settings: Settings) -> Frame:
             carries=out,
             kind=nw.when(out).then(nw.lit("choice")).otherwise(nw.lit(None, nw.String)),
             own_at=nw.when(out).then(nw.col("opted_out_at")),
-            converted_contact_id=nw.when(nw.col("is_converted")).then(nw.col("converted_contact_id")),
+            converted_contact_id=nw.when(nw.col("object") == "Lead").then(nw.col("converted_contact_id")),
             salesforce_id=nw.lit(None, nw.String),
         )
         .select(*_ROW_COLUMNS)
@@ -139,7 +139,7 @@ def _not_blank(name: str) -> nw.Expr:
 
 
 def _linked(found: Frame) -> Frame:
-    """Add `link` and `t` to people, `v` to converted Leads."""
+    """Add `link` and `t` to people, `v` to Leads that became a Contact."""
     records = found.filter(nw.col("system") == SALESFORCE)
     targets = records.select(
         nw.col("id").str.slice(0, 15).alias("id_body"),
