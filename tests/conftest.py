@@ -1,0 +1,28 @@
+"""What holds for all tests: Hypothesis's profile, no proxy between a test and loopback, and one time zone that is not UTC.
+
+`FAST=1 pytest` takes a few examples of every property; without it there are enough to trust them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from hypothesis import HealthCheck, settings
+
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+
+for _name in _PROXIES:
+    os.environ.pop(_name, None)
+    os.environ.pop(_name.upper(), None)
+
+# A zone with daylight saving, far from UTC and from Pacific time: what depends on the machine's zone fails here and not elsewhere.
+os.environ["TZ"] = "Australia/Lord_Howe"
+if hasattr(time, "tzset"):
+    time.tzset()
+
+# The machine may be slow or busy: how long an example takes says nothing about what is tested.
+_ANY_SPEED = (HealthCheck.too_slow,)
+settings.register_profile("thorough", max_examples=150, deadline=None, suppress_health_check=_ANY_SPEED)
+settings.register_profile("fast", max_examples=10, deadline=None, suppress_health_check=_ANY_SPEED)
+settings.load_profile("fast" if os.environ.get("FAST", "0") not in ("", "0") else "thorough")

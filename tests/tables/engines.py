@@ -1,0 +1,102 @@
+"""The engines that the table logic runs on, for the tests: how rows get in as that engine's users hold them, and how they come back.
+
+A missing text must come in as missing. What everyone writes (row by row out of pandas, where a missing text is NaN) makes the text
+"nan" of it, and then people without an id are joined with each other. So everything goes by way of Arrow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from recon.reconcile import reconcile
+from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
+
+if TYPE_CHECKING:
+    from recon.settings import Settings
+    from recon.tables import Table
+    from tests.tables.reference import Row
+
+
+class Engine(Protocol):
+    """One engine."""
+
+    name: str
+
+    def send(self, table: pa.Table) -> Any:
+        """Rows as a frame of this engine."""
+        ...
+
+    def receive(self, frame: Any) -> pa.Table:
+        """A frame's rows; fails if it isn't a frame of this engine."""
+        ...
+
+
+class Pandas:
+    """pandas with the types that it uses by itself: str with NaN, bool or object, UTC times."""
+
+    name = "pandas"
+
+    def send(self, table: pa.Table) -> Any:
+        return table.to_pandas()
+
+    def receive(self, frame: Any) -> pa.Table:
+        assert isinstance(frame, pd.DataFrame)
+        return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+class DuckDB:
+    """Relations of a connection that the caller has, in whatever time zone it is."""
+
+    name = "duckdb"
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(":memory:")
+
+    def send(self, table: pa.Table) -> Any:
+        return self._connection.from_arrow(table)
+
+    def receive(self, frame: Any) -> pa.Table:
+        assert isinstance(frame, duckdb.DuckDBPyRelation)
+        return frame.to_arrow_table()
+
+
+#: Another engine is one more line here.
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Pandas(), DuckDB())}
+
+
+def run(engine: Engine, people: list[Row], records: list[Row], settings: Settings) -> tuple[list[Row], list[Row]]:
+    """`merged` and `actions` as recon makes them on an engine, as dicts."""
+    result = reconcile(engine.send(table_of(people, PEOPLE)), engine.send(table_of(records, RECORDS)), settings)
+    return rows_of(engine.receive(result.merged), MERGED), rows_of(engine.receive(result.actions), ACTIONS)
+
+
+def table_of(rows: list[Row], table: Table) -> pa.Table:
+    """Dicts as an Arrow table."""
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def rows_of(found: pa.Table, table: Table) -> list[Row]:
+    """An Arrow table as dicts. Its columns and types must be the table's; how a string is stored is the engine's affair."""
+    assert found.column_names == table.names
+    for column in table:
+        stored = found.schema.field(column.name).type
+        if column.kind == "time":
+            assert pa.types.is_timestamp(stored), column.name
+            assert stored.tz is not None, column.name
+        elif column.kind == "string":
+            assert pa.types.is_string(stored) or pa.types.is_large_string(stored) or _all_null(found, column.name), (
+                column
+            )
+        else:
+            assert stored == column.arrow or _all_null(found, column.name), (column.name, stored)
+    rows: list[Row] = table.conform(found).to_pylist()
+    return rows
+
+
+def _all_null(found: pa.Table, name: str) -> bool:
+    """Where pandas has nothing at all it knows no type."""
+    return bool(found.column(name).null_count == found.num_rows)

@@ -1,0 +1,302 @@
+"""What must hold for any data, of the reference and, on every engine, of recon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recon.identity import address
+from recon.sources.ids import salesforce_id_18
+from tests.tables import reference, strategies
+from tests.tables.engines import ENGINES, run
+from tests.tables.strategies import Case, World, cases
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from tests.tables.engines import Engine
+    from tests.tables.reference import Row
+
+    Reconcile = Callable[[Case], tuple[list[Row], list[Row]]]
+
+# An engine takes about a second, however few the rows: few examples of many worlds.
+_MANY_WORLDS = 24
+_EXAMPLES = settings().max_examples
+many = settings(max_examples=max(2, _EXAMPLES // 10))
+few = settings(max_examples=max(2, _EXAMPLES // 75))
+dense = st.one_of(cases(worlds=_MANY_WORLDS, least=2), cases(worlds=_MANY_WORLDS, most=3))
+randoms = st.randoms(use_true_random=False)
+#: What the reference doesn't say, or says otherwise.
+_OWN = ("path", "explanation")
+
+
+def on(engine: Engine) -> Reconcile:
+    return lambda case: run(engine, case.people, case.records, case.settings)
+
+
+def by_reference(case: Case) -> tuple[list[Row], list[Row]]:
+    return reference.reconcile(case.people, case.records, case.settings)
+
+
+def by_uid(rows: list[Row]) -> dict[str, Row]:
+    return {f"{row['system']}:{row['id']}": row for row in rows}
+
+
+def without(rows: list[Row], names: tuple[str, ...]) -> list[Row]:
+    return [{name: value for name, value in row.items() if name not in names} for row in rows]
+
+
+# recon against the reference
+
+
+@many
+@given(case=dense)
+def test_every_engine_says_what_the_reference_says(case: Case) -> None:
+    merged, actions = case.expected()
+    worlds = [reference.World(world.people, world.records, case.settings) for world in case.worlds]
+    home = {uid: world for world in worlds for uid in world.rows}
+    first: list[Row] | None = None
+    for name, engine in ENGINES.items():
+        found_merged, found_actions = on(engine)(case)
+        assert found_merged == merged, name
+        assert without(found_actions, _OWN) == without(actions, _OWN), name
+        for uid, row in by_uid(found_actions).items():
+            if row["merged_opted_out"] and not row["opted_out"]:
+                assert row["path"] is not None, (name, uid)
+                wrong = reference.check_path(home[uid], home[uid].rows[uid], row["path"])
+                assert wrong is None, f"{name}: {row['path']}: {wrong}"
+            else:
+                assert row["path"] is None, (name, uid)
+            assert row["explanation"].strip(), (name, uid)
+            assert "@" not in row["explanation"], (name, uid)
+            assert "\n" not in row["explanation"], (name, uid)
+        # Paths and explanations, too: the same on every engine.
+        first = found_actions if first is None else first
+        assert found_actions == first, name
+
+
+def test_no_rows_at_all(engine: Engine) -> None:
+    assert on(engine)(Case([])) == ([], [])
+
+
+# What must hold, whoever computes it
+
+
+def the_order_of_rows_does_not_matter(reconcile: Reconcile, case: Case, rng: random.Random) -> None:
+    world = World(list(case.people), list(case.records))
+    rng.shuffle(world.people)
+    rng.shuffle(world.records)
+    assert reconcile(Case([world], case.options)) == reconcile(case)
+
+
+def merging_what_was_merged_changes_nothing(reconcile: Reconcile, case: Case) -> None:
+    merged, _ = reconcile(case)
+    settled = _with_flags(case, {uid for uid, row in by_uid(merged).items() if row["merged_opted_out"]})
+    again, actions = reconcile(settled)
+    for before, after in zip(merged, again, strict=True):
+        assert (
+            after["opted_out"]
+            == after["predicted_opted_out"]
+            == after["merged_opted_out"]
+            == before["merged_opted_out"]
+        )
+        assert after["cluster"] == before["cluster"]
+        assert after["sync_component"] == before["sync_component"]
+    assert {row["category"] for row in actions} <= {"field_disagrees", "broken_link", "stale_link"}
+    assert all(row["path"] is None for row in actions)
+
+
+def a_night_after_a_night_changes_nothing(reconcile: Reconcile, case: Case) -> None:
+    merged, _ = reconcile(case)
+    out = {uid for uid, row in by_uid(merged).items() if row["predicted_opted_out"]}
+    again, _ = reconcile(_with_flags(case, out))
+    assert {uid for uid, row in by_uid(again).items() if row["predicted_opted_out"]} == out
+    assert {uid for uid, row in by_uid(again).items() if row["opted_out"]} == out
+
+
+def an_opt_out_or_a_link_more_never_opts_anyone_in(reconcile: Reconcile, case: Case, rng: random.Random) -> None:
+    before, _ = reconcile(case)
+    after, _ = reconcile(Case([_with_more(world, rng) for world in case.worlds], case.options))
+    for old, new in zip(before, after, strict=True):
+        for flag in ("opted_out", "merged_opted_out", "predicted_opted_out"):
+            assert new[flag] >= old[flag]
+
+
+def a_missing_key_joins_nothing(reconcile: Reconcile, case: Case) -> None:
+    merged, actions = reconcile(case)
+    for uid, row in by_uid(merged).items():
+        assert row["address"] is None
+        assert row["cluster"] == row["sync_component"] == uid
+        assert row["merged_opted_out"] == row["predicted_opted_out"] == row["opted_out"]
+    assert {row["category"] for row in actions} <= {"field_disagrees", "broken_link"}
+
+
+def names_are_those_of_the_smallest_members(reconcile: Reconcile, case: Case) -> None:
+    merged, _ = reconcile(case)
+    for column in ("cluster", "sync_component"):
+        members: dict[str, list[str]] = {}
+        for uid, row in by_uid(merged).items():
+            members.setdefault(row[column], []).append(uid)
+        assert all(name == min(uids) for name, uids in members.items())
+    # What the sync joins is one person's.
+    assert len({(row["sync_component"], row["cluster"]) for row in merged}) == len(
+        {row["sync_component"] for row in merged}
+    )
+
+
+def _with_flags(case: Case, out: set[str]) -> Case:
+    """The case after these rows were opted out, as the sync does it: whole company, both fields where both count."""
+    fields = {"has_opted_out_of_email": True}
+    if case.options["salesforce"]["opt_out_field"] == "both":
+        fields["sales_opt_out"] = True
+
+    def person(row: Row) -> Row:
+        newly = f"sales_connect:{row['person_id']}" in out and not row["unsubscribed"]
+        return row | ({"unsubscribed": True, "unsubscribe_level": "account"} if newly else {})
+
+    def record(row: Row) -> Row:
+        newly = f"salesforce:{row['record_id']}" in out and not row["opted_out"]
+        return row | ({"opted_out": True} | fields if newly else {})
+
+    worlds = [World([person(row) for row in w.people], [record(row) for row in w.records]) for w in case.worlds]
+    return Case(worlds, case.options)
+
+
+def _with_more(world: World, rng: random.Random) -> World:
+    """The world with an opt-out more here and there, and a link where there was none."""
+    ids = [row["record_id"] for row in world.records]
+
+    def person(row: Row) -> Row:
+        more: Row = {"unsubscribed": row["unsubscribed"] or rng.random() < 0.2}
+        if ids and reference.known(row["salesforce_id"]) is None and rng.random() < 0.5:
+            more["salesforce_id"] = rng.choice(ids)
+        return row | more
+
+    def record(row: Row) -> Row:
+        return row | {"opted_out": row["opted_out"] or rng.random() < 0.2}
+
+    return World([person(row) for row in world.people], [record(row) for row in world.records])
+
+
+# ... of the reference, on small cases
+
+
+@given(case=cases(), rng=randoms)
+def test_reference_order(case: Case, rng: random.Random) -> None:
+    def but_paths(case: Case) -> tuple[list[Row], list[Row]]:
+        merged, actions = by_reference(case)
+        return merged, without(actions, ("path",))
+
+    the_order_of_rows_does_not_matter(but_paths, case, rng)
+
+
+@given(case=cases())
+def test_reference_idempotent(case: Case) -> None:
+    merging_what_was_merged_changes_nothing(by_reference, case)
+    a_night_after_a_night_changes_nothing(by_reference, case)
+
+
+@given(case=cases(), rng=randoms)
+def test_reference_monotone(case: Case, rng: random.Random) -> None:
+    an_opt_out_or_a_link_more_never_opts_anyone_in(by_reference, case, rng)
+
+
+@given(case=cases(keys=False))
+def test_reference_missing_keys(case: Case) -> None:
+    a_missing_key_joins_nothing(by_reference, case)
+
+
+@given(case=cases())
+def test_reference_names(case: Case) -> None:
+    names_are_those_of_the_smallest_members(by_reference, case)
+
+
+@given(case=cases(worlds=3))
+def test_reference_worlds_do_not_touch(case: Case) -> None:
+    assert by_reference(case) == case.expected()
+
+
+@given(case=cases())
+def test_reference_paths_are_valid(case: Case) -> None:
+    world = reference.World(case.people, case.records, case.settings)
+    for uid, row in by_uid(by_reference(case)[1]).items():
+        if row["path"] is not None:
+            assert reference.check_path(world, world.rows[uid], row["path"]) is None
+
+
+# ... and of recon, on every engine
+
+
+@few
+@given(case=dense, rng=randoms)
+def test_what_must_hold_on_every_engine(engine: Engine, case: Case, rng: random.Random) -> None:
+    known: dict[int, tuple[list[Row], list[Row]]] = {}
+
+    def reconcile(given: Case) -> tuple[list[Row], list[Row]]:
+        # The case as it is would be computed for each of these.
+        if given is not case:
+            return on(engine)(given)
+        if not known:
+            known[0] = on(engine)(case)
+        return known[0]
+
+    names_are_those_of_the_smallest_members(reconcile, case)
+    the_order_of_rows_does_not_matter(reconcile, case, rng)
+    merging_what_was_merged_changes_nothing(reconcile, case)
+    a_night_after_a_night_changes_nothing(reconcile, case)
+    an_opt_out_or_a_link_more_never_opts_anyone_in(reconcile, case, rng)
+
+
+@few
+@given(case=cases(worlds=_MANY_WORLDS, least=2, keys=False))
+def test_a_missing_key_joins_nothing_on_every_engine(engine: Engine, case: Case) -> None:
+    a_missing_key_joins_nothing(on(engine), case)
+
+
+# Keys
+
+
+_id_signs = st.text("0aA5zZ", min_size=15, max_size=15)
+_near_ids = st.one_of(
+    _id_signs,
+    _id_signs.map(lambda text: str(reference.id_18(text))),
+    _id_signs.map(lambda text: str(reference.id_18(text)).upper()),
+    _id_signs.map(lambda text: str(reference.id_18(text)).lower()),
+    st.tuples(_id_signs, st.text("AaE0Q5x6", min_size=3, max_size=3)).map("".join),
+    st.text(max_size=20),
+)
+
+
+@given(text=_near_ids)
+def test_ids_are_read_as_the_reference_reads_them(text: str) -> None:
+    assert salesforce_id_18(text) == reference.id_18(text)
+
+
+_near_addresses = st.one_of(
+    st.sampled_from([str(text) for text in (*strategies.ADDRESSES, *strategies.NO_ADDRESSES)]),
+    st.tuples(st.text(max_size=6), st.text(max_size=6)).map("@".join),
+    st.tuples(
+        st.text("aB.+-_'\u00dc\u0130\u00df\u0301 ", max_size=5),
+        st.text("aB1.-_\u00fc\u00df\u3002\uff0e \u200d", max_size=6),
+    ).map("@".join),
+    st.text(max_size=12),
+)
+
+
+@given(text=_near_addresses)
+def test_addresses_are_read_as_the_reference_reads_them(text: str) -> None:
+    assert address(text) == reference.address(text)
+
+
+@few
+@given(texts=st.lists(_near_addresses, min_size=100, max_size=200))
+def test_addresses_are_read_alike_on_every_engine(engine: Engine, texts: list[str]) -> None:
+    person = {"salesforce_id": None, "unsubscribed": False, "unsubscribe_level": None, "unsubscribed_at": None}
+    people = [{"person_id": f"{n:04}", "email": text} | person for n, text in enumerate(texts)]
+    merged, _ = run(engine, people, [], Case([]).settings)
+    assert [(row["email"], row["address"]) for row in merged] == [
+        (reference.known(text), reference.address(text)) for text in texts
+    ]
