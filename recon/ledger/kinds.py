@@ -1,7 +1,7 @@
 """What entries say: the kinds, and for each kind every field with its form and meaning.
 
 A field that isn't listed, or has another form, is refused before anything is written. That is what keeps personal data out of the
-chain: there is no form into which an address, a name or a sentence fits. People are in it as keyed pseudonyms (`recon.ledger.pseudonym`),
+chain: there is no form into which an address or a sentence fits. People are in it as keyed pseudonyms (`recon.ledger.pseudonym`),
 and what was said about them is in the personal part, of which the chain holds salted hashes only.
 """
 
@@ -185,7 +185,9 @@ KINDS: dict[str, dict[str, Field]] = {
         "from": _may(VALUE, "the value that is expected to be there"),
         "to": _must(VALUE, "the value that is to be written"),
         "attempt": _may(COUNT, "which try, from 1"),
-        "verdict": _may(SEQ, "the accepted verdict that allows it; none for an opt-out"),
+        "verdict": _may(
+            SEQ, "the accepted verdict on the same subject that allows it; needed to clear a flag (to = false)"
+        ),
         "way": _may(CODE, "rest, bulk, gateway or worklist"),
         "job": _may(CODE, "the Bulk job"),
         "run_id": _may(CODE, "the run"),

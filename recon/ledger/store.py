@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from recon import __version__
 from recon.clock import SystemClock, iso
 from recon.errors import UsageError
-from recon.ledger import chain, kinds, schema
+from recon.ledger import chain, kinds, pointers, schema
 from recon.ledger import checkpoint as points
 from recon.ledger.canonical import NotCanonical, clean
 from recon.ledger.chain import Entry, Head
@@ -151,7 +151,8 @@ class Ledger:
         LedgerBroken
             If the chain's end contradicts itself; nothing was written.
         LedgerError
-            If an outcome or a correction points at an entry that it can't point at; nothing was written.
+            If an intent, an outcome or a correction points at an entry that it can't point at, or an intent clears a flag without an
+            accepted verdict; nothing was written.
         """
         return self.append_all([Draft(kind, body, personal)])[0]
 
@@ -305,7 +306,7 @@ class Ledger:
 
     def add(self, draft: Draft, head: Head) -> Entry:
         """Add one conforming entry after the head, within `writing`. For this package's own modules."""
-        self._check_pointer(draft)
+        pointers.check(draft.kind, draft.data, self._select)
         reference, kept = (None, None) if draft.personal is None else chain.seal(draft.personal)
         made = chain.make(head, draft.kind, iso(self._clock.now()), TOOL, draft.data, reference)
         self._db.execute(
@@ -330,23 +331,6 @@ class Ledger:
                 f"the last entry of the ledger {self.path}, number {last.seq}, was changed after it was written."
             )
         return Head(last.seq, last.hash)
-
-    def _check_pointer(self, draft: Draft) -> None:
-        """An outcome answers an intent of its plan that has none yet; a correction points at an entry that is there."""
-        field = {kinds.OUTCOME: "intent", kinds.CORRECTION: "corrects"}.get(draft.kind)
-        if field is None:
-            return
-        seq = draft.data[field]
-        found = self._select("WHERE seq = ?", seq)
-        if not found:
-            raise LedgerError(f"a ledger entry can't point at entry {seq}: there is none.")
-        if draft.kind != kinds.OUTCOME:
-            return
-        if found[0].kind != kinds.INTENT or any(found[0].data[key] != draft.data[key] for key in ("plan", "step")):
-            raise LedgerError(f"entry {seq} is no intent of this step of the plan: the outcome was not written.")
-        where = "SELECT seq FROM chain WHERE json_extract(body, '$.data.intent') = ?"
-        if (answered := self._db.execute(where, (seq,)).fetchone()) is not None:
-            raise LedgerError(f"the intent {seq} has its outcome already, in entry {answered[0]}.")
 
     def _earlier(self, path: Path) -> list[Checkpoint]:
         if not path.exists():

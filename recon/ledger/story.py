@@ -137,10 +137,6 @@ def story(ledger: Ledger, of: str) -> Story:
     names, about, other = _closure(ledger, ledger.names.of(of))
     own = [ledger.entry(seq) for seq in sorted(about)]
     around = {seq: ledger.entry(seq) for seq in other} | {e.seq: e for e in _context(ledger, own)}
-    for entry in ledger.entries(kinds.CORRECTION):
-        if entry.data["corrects"] in about:
-            about.add(entry.seq)
-            around[entry.seq] = entry
     steps = []
     for entry in sorted((around | {e.seq: e for e in own}).values(), key=lambda found: found.seq):
         context = entry.seq not in about
@@ -157,7 +153,7 @@ def story(ledger: Ledger, of: str) -> Story:
 
 
 def _closure(ledger: Ledger, start: Iterable[str]) -> tuple[set[str], set[int], set[int]]:
-    """All pseudonyms that entries tie to the first ones; the entries about them; and those that name one in another part."""
+    """All pseudonyms that entries tie to the first ones; the entries about them, with what corrects these; and those that name one in another part."""
     names: set[str] = set()
     about: set[int] = set()
     other: set[int] = set()
@@ -176,6 +172,9 @@ def _closure(ledger: Ledger, start: Iterable[str]) -> tuple[set[str], set[int], 
             if seq not in about:
                 about.add(seq)
                 todo += [own for own, is_own in mentions(ledger.entry(seq).data) if is_own]
+    for entry in ledger.entries(kinds.CORRECTION):
+        if entry.data["corrects"] in about:
+            about.add(entry.seq)
     return names, about, other - about
 
 

@@ -295,6 +295,8 @@ class _Reading:
         """Read and hold everything together, in one transaction so that nobody writes in between."""
         db.execute("PRAGMA query_only = ON")
         db.execute("BEGIN")
+        if schema.is_new(db):  # the first opening was cut off before anything was in it
+            return
         if not schema.is_ours(db):
             raise LedgerError("The file is no ledger of this version.")
         # Bytes: a text that isn't UTF-8 any more must not stop the reading.
