@@ -9,22 +9,14 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from recon import __version__
+from recon.cli_parts import NEEDS_ACTION, a_folder, existing_file, progress, say, workspace
+from recon.cli_resubscribe import COMMANDS
 from recon.errors import ReconError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from recon.progress import Progress
-
-NEEDS_ACTION = 3
-
-_EXISTING = click.Path(path_type=Path)
-_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 class _Group(click.Group):
@@ -71,29 +63,27 @@ def main(ctx: click.Context, debug: bool, quiet: bool) -> None:  # noqa: FBT001 
     ctx.obj = {"quiet": quiet, "debug": debug}
 
 
-_workspace = click.option(
-    "--workspace", "-w", type=_FOLDER, default=Path(), help="Folder with recon.toml; this one by default."
+@main.command()
+@click.argument("folder", type=a_folder)
+@click.option(
+    "--force", is_flag=True, help="Refresh the notebooks of a workspace that is there; recon.toml is never touched."
 )
-
-
-@main.command()
-@click.argument("folder", type=_FOLDER)
-def init(folder: Path) -> None:
+def init(folder: Path, force: bool) -> None:  # noqa: FBT001
     """Make a workspace in FOLDER: recon.toml with every setting explained, notebooks/, reports/, inbox/."""
-    from recon import workspace
+    from recon.workspace import init as make
 
-    for path in workspace.init(folder):
-        _say(f"  {path}")
-    _say(f"Next: edit {folder / 'recon.toml'}, then `recon pull -w {folder}` and `recon diff -w {folder}`.")
+    for path in make(folder, force=force):
+        say(f"  {path}")
+    say(f"Next: edit {folder / 'recon.toml'}, then `recon pull -w {folder}` and `recon diff -w {folder}`.")
 
 
 @main.command()
-@_workspace
+@workspace
 def pull(workspace: Path) -> None:
     """Pull both datasets into a snapshot."""
     from recon import jobs
 
-    _say(jobs.pull(workspace, progress=_progress()).summary())
+    say(jobs.pull(workspace, progress=progress()).summary())
 
 
 def _column(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -107,13 +97,13 @@ def _column(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str,
 
 
 @main.command()
-@_workspace
-@click.option("--people", type=_EXISTING, help="People of Sales Connect: CSV, Parquet or Excel.")
-@click.option("--leads", type=_EXISTING, help="Leads of Salesforce, with API names as headers, or a report export.")
-@click.option("--contacts", type=_EXISTING, help="Contacts of Salesforce, likewise.")
+@workspace
+@click.option("--people", type=existing_file, help="People of Sales Connect: CSV, Parquet or Excel.")
+@click.option("--leads", type=existing_file, help="Leads of Salesforce, with API names as headers, or a report export.")
+@click.option("--contacts", type=existing_file, help="Contacts of Salesforce, likewise.")
 @click.option("--snapshot", help="A snapshot's id; the newest one by default.")
 @click.option("--column", "columns", multiple=True, callback=_column, help="NAME=HEADER: a header of the people file.")
-@click.option("--out", type=_FOLDER, help="Folder for the files; reports/RUN_ID of the workspace by default.")
+@click.option("--out", type=a_folder, help="Folder for the files; reports/RUN_ID of the workspace by default.")
 @click.option(
     "--engine",
     type=click.Choice(["auto", "pandas", "duckdb"]),
@@ -150,18 +140,18 @@ def diff(
         columns=columns,
         engine=engine,
         out=out,
-        progress=_progress(),
+        progress=progress(),
     )
     if as_json:
         click.echo(json.dumps(result.manifest, ensure_ascii=False, indent=2, sort_keys=True))
     else:
-        _say(result.summary())
+        say(result.summary())
     if exit_code and result.manifest["rows"]["actions"]:
         click.get_current_context().exit(NEEDS_ACTION)
 
 
 @main.command()
-@_workspace
+@workspace
 @click.option("--run", "run_id", help="The run, or its folder; the newest one by default.")
 def report(workspace: Path, run_id: str | None) -> None:
     """Write compliance.html for a run."""
@@ -171,7 +161,7 @@ def report(workspace: Path, run_id: str | None) -> None:
 
 
 @main.command()
-@_workspace
+@workspace
 @click.option("--run-id", help="The run's id; made from the time by default.")
 @click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A notebook parameter.")
 @click.option("--exit-code", is_flag=True, help="Exit with 3 if any record needs action.")
@@ -188,16 +178,21 @@ def run(workspace: Path, run_id: str | None, parameters: tuple[str, ...], exit_c
             raise UsageError(f"--parameter {each!r} is not of the form NAME=VALUE.", hint="Like -p engine=pandas.")
         given[name] = value
     result = batch.run(
-        workspace, run_id=run_id or jobs.new_run_id(clock), parameters=batch.from_text(given), clock=clock, say=_say
+        workspace,
+        run_id=run_id or jobs.new_run_id(clock),
+        parameters=batch.from_text(given),
+        clock=clock,
+        progress=progress(),
+        say=say,
     )
-    _say(str(result.folder / "compliance.html"))
+    say(str(result.folder / "compliance.html"))
     if exit_code and json.loads((result.folder / "manifest.json").read_text("utf-8"))["rows"]["actions"]:
         click.get_current_context().exit(NEEDS_ACTION)
 
 
 @main.command()
 @click.option(
-    "--dir", "folder", type=_FOLDER, default=Path("demo"), show_default=True, help="Where its workspace goes."
+    "--dir", "folder", type=a_folder, default=Path("demo"), show_default=True, help="Where its workspace goes."
 )
 @click.option(
     "--people", type=click.IntRange(1), default=1000, show_default=True, help="People in the demo's Sales Connect."
@@ -207,12 +202,12 @@ def demo(folder: Path, people: int, seed: int) -> None:
     """Everything, on two systems of its own: no server, no account, no network."""
     from recon.demo import run as run_demo
 
-    run_demo(folder, people=people, seed=seed, say=_say, progress=_progress())
+    run_demo(folder, people=people, seed=seed, say=say, progress=progress())
 
 
 @main.command()
 @click.option(
-    "--dir", "folder", type=_FOLDER, default=Path("sandbox"), show_default=True, help="Where its state is kept."
+    "--dir", "folder", type=a_folder, default=Path("sandbox"), show_default=True, help="Where its state is kept."
 )
 @click.option("--people", type=click.IntRange(1), default=1000, show_default=True, help="People, where it is new.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed, other people.")
@@ -254,24 +249,8 @@ def sandbox(folder: Path, people: int, seed: int, salesforce_port: int, gateway_
     )
 
 
-def _quiet() -> bool:
-    context = click.get_current_context(silent=True)
-    return bool(context and context.find_root().params.get("quiet"))
-
-
-def _say(text: str) -> None:
-    if not _quiet():
-        click.echo(text)
-
-
-def _progress() -> Progress:
-    from recon.progress import SILENT, Progress
-
-    return SILENT if _quiet() else Progress()
-
-
-if TYPE_CHECKING:
-    Command = Callable[..., None]
+for _command in COMMANDS:
+    main.add_command(_command)
 
 if __name__ == "__main__":
     sys.exit(main())

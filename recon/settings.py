@@ -242,6 +242,37 @@ class GuardSettings(_Section):
     max_opt_outs: int = Field(100_000, ge=0, description="Records that one plan may opt out.")
 
 
+class NoticeSettings(_Section):
+    """What people were told when they consented: one notice, under the code that approved files name it with."""
+
+    url: str = Field("", description="Where the notice stands.")
+    date: str | None = Field(None, description="Since when it stands there, like 2026-09-01.")
+    language: str | None = Field(None, description="Its language, like en.")
+    sha256: str | None = Field(None, description="SHA-256 of its text.")
+
+
+class EvidenceSettings(_Section):
+    """The ledger, and what every consent record says alike (ISO/IEC TS 27560, W3C DPV)."""
+
+    keys: Path | None = Field(
+        None,
+        description="Folder of the keys of the ledger's pseudonyms, kept apart from it. Unset: the ledger's own folder.",
+    )
+    signing_key_env: str = Field(
+        "RECON_LEDGER_SIGNING_KEY",
+        description="Environment variable with the path of an Ed25519 private key (PEM) that signs checkpoints. Not set there: not signed.",
+    )
+    controller_name: str = Field("", description="Who is the controller: the company's name.")
+    controller_identifier: str = Field("", description="Its number in a register.")
+    controller_address: str = Field("", description="Its postal address.")
+    controller_contact: str = Field("", description="How it is reached about privacy: a mailto: or web address.")
+    withdraw_at: str = Field("", description="Where people withdraw their consent: a web address.")
+    locations: list[str] = Field(default_factory=list, description="Countries in which the data is stored, like DE.")
+    notices: dict[str, NoticeSettings] = Field(
+        default_factory=dict, description="Notices by their code, each a table [evidence.notices.CODE]."
+    )
+
+
 class Settings(_Section):
     """All settings of a workspace."""
 
@@ -252,6 +283,7 @@ class Settings(_Section):
     clusters: ClusterSettings = ClusterSettings()
     policy: PolicySettings = PolicySettings()
     guards: GuardSettings = GuardSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     run: RunSettings = RunSettings()
     report: ReportSettings = ReportSettings()
 
@@ -303,7 +335,10 @@ def load(folder: Path) -> Settings:
     settings = _validated(raw, where=str(file))
     run = settings.run
     placed = {name: folder / value for name, value in run if isinstance(value, Path)}
-    return settings.model_copy(update={"run": run.model_copy(update=placed)})
+    evidence = settings.evidence
+    if evidence.keys is not None:
+        evidence = evidence.model_copy(update={"keys": folder / evidence.keys})
+    return settings.model_copy(update={"run": run.model_copy(update=placed), "evidence": evidence})
 
 
 def _replaced(section: _Section, values: dict[str, Any]) -> dict[str, Any]:

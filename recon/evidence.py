@@ -1,0 +1,87 @@
+"""A workspace's ledger: opened, checkpointed after every run that changes something, and handed out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recon.errors import UsageError
+from recon.ledger import Ledger, Notice, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from recon.clock import Clock
+    from recon.ledger import Checkpoint
+    from recon.settings import Settings
+
+#: Beside the ledger: enough to notice an accident. Against somebody who may write here, copies have to leave the machine.
+CHECKPOINTS = "checkpoints.jsonl"
+
+
+def open_ledger(loaded: Settings, clock: Clock) -> Ledger:
+    """Open the workspace's ledger; the first time, make it."""
+    return Ledger.open(loaded.run.ledger, clock=clock, keys=loaded.evidence.keys)
+
+
+def take_checkpoint(
+    ledger: Ledger, loaded: Settings, folder: Path | None, environ: Mapping[str, str] | None = None
+) -> Checkpoint:
+    """Record where the ledger stands, beside it and in a run's folder.
+
+    Parameters
+    ----------
+    folder
+        The run's folder; None writes the workspace's file alone.
+    environ
+        Names the signing key, see the setting `evidence.signing_key_env`.
+    """
+    named = (os.environ if environ is None else environ).get(loaded.evidence.signing_key_env)
+    key = Path(named) if named else None
+    point = ledger.checkpoint(loaded.run.ledger / CHECKPOINTS, key)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        ledger.checkpoint(folder / CHECKPOINTS, key)
+    return point
+
+
+def head(point: Checkpoint) -> dict[str, Any]:
+    """A checkpoint as it stands in a run's manifest."""
+    return point.as_json()
+
+
+def checkpoint_files(loaded: Settings) -> list[Path]:
+    """The checkpoints that the workspace itself holds: beside the ledger, and in the runs' folders."""
+    found = [loaded.run.ledger / CHECKPOINTS, *sorted(loaded.run.reports.glob(f"*/{CHECKPOINTS}"))]
+    return [path for path in found if path.is_file()]
+
+
+def terms(loaded: Settings) -> Terms:
+    """What every consent record says alike.
+
+    Raises
+    ------
+    UsageError
+        If the settings don't say who the controller is: a consent record without it is none (ISO 27560).
+    """
+    said = loaded.evidence
+    needed = ("controller_name", "controller_identifier", "controller_address", "controller_contact", "withdraw_at")
+    missing = [name for name in needed if not getattr(said, name)]
+    if missing:
+        raise UsageError(
+            f"consent records need to say who answers for the data: {', '.join(missing)} under [evidence].",
+            hint="Write them in recon.toml.",
+        )
+    return Terms(
+        name=said.controller_name,
+        identifier=said.controller_identifier,
+        address=said.controller_address,
+        contact=said.controller_contact,
+        withdraw_at=said.withdraw_at,
+        notices={
+            code: Notice(url=each.url, date=each.date, language=each.language, sha256=each.sha256)
+            for code, each in said.notices.items()
+        },
+        locations=tuple(said.locations),
+    )
