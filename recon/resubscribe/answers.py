@@ -1,0 +1,129 @@
+"""What an answer to a write means: done, to be tried again, stale, or failed with something to mend."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import requests
+
+from recon.sources.http import LONGEST_WAIT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Salesforce's codes after which the same write may succeed.
+RETRYABLE = frozenset({
+    "UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE", "REQUEST_RUNNING_TOO_LONG", "PRECONDITION_FAILED", "INVALID_SESSION_ID",
+    "REQUEST_LIMIT_EXCEEDED", "UNKNOWN_EXCEPTION",
+})  # fmt: skip
+#: Codes which say that the record isn't what it was: our own word for it.
+STALE = {
+    "CANNOT_UPDATE_CONVERTED_LEAD": "converted",
+    "ENTITY_IS_DELETED": "gone",
+    "NOT_FOUND": "gone",
+    "INVALID_CROSS_REFERENCE_KEY": "gone",
+}
+#: Codes after which no other record is tried either.
+STOPPING = frozenset({"REQUEST_LIMIT_EXCEEDED", "API_DISABLED_FOR_ORG", "GATEWAY_TOKEN_REFUSED"})
+
+_REMEDIES = {
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION": "A validation rule of the org forbids it: have an admin look at the rule, then plan again.",
+    "FIELD_FILTER_VALIDATION_EXCEPTION": "A lookup filter of the org forbids it: have an admin look at the record, then plan again.",
+    "INVALID_FIELD_FOR_INSERT_UPDATE": "The user may not write the field: make it editable (field-level security), then plan again.",
+    "INVALID_FIELD": "The user can't see the field: make it visible and editable (field-level security), then plan again.",
+    "ENTITY_IS_LOCKED": "An approval process holds the record: have it released, then plan again.",
+    "REQUEST_LIMIT_EXCEEDED": "The org's API calls of the last 24 hours are used up: apply the same plan again later.",
+    "GATEWAY_TOKEN_REFUSED": "Check the gateway's token and what it may change, then plan again.",
+}
+_AGAIN = "Apply the same plan again: it reads the record first."
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,59}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back of a write.
+
+    Attributes
+    ----------
+    done
+        The system says that it is done.
+    retry
+        The write may be tried again, after its record was read again.
+    unknown
+        Nobody knows whether it was made: the record tells.
+    code
+        The system's code, or ours.
+    renew
+        The session has ended: log in first.
+    wait
+        Seconds that the system asks for.
+    """
+
+    done: bool = False
+    retry: bool = False
+    unknown: bool = False
+    code: str | None = None
+    renew: bool = False
+    wait: float = 0.0
+
+    @property
+    def stale(self) -> str | None:
+        """Our word for what happened to the record, where the code says that."""
+        return STALE.get(self.code or "")
+
+
+DONE = Answer(done=True)
+
+
+def no_answer(error: requests.RequestException) -> Answer:
+    """A write without a whole answer: it may have been made."""
+    code = "TIMEOUT" if isinstance(error, requests.exceptions.Timeout) else "NO_ANSWER"
+    return Answer(retry=True, unknown=True, code=code)
+
+
+def of_status(response: requests.Response, code: str | None) -> Answer:
+    """What an answer means by its status and its code; only the code decides where there is one that is known."""
+    status = response.status_code
+    if 200 <= status < 300:
+        return DONE
+    if code in STALE:
+        return Answer(code=code)
+    wait = _wait(response.headers)
+    named = code or f"HTTP_{status}"
+    if status == requests.codes.unauthorized:
+        return Answer(retry=True, renew=True, code=named)
+    if status >= 500:
+        return Answer(retry=True, unknown=True, code=named, wait=wait)
+    retry = code in RETRYABLE or status in (408, 409, 412, 429)
+    return Answer(retry=retry, unknown=status == 408, code=named, wait=wait)
+
+
+def json_of(response: requests.Response) -> object:
+    """The body as JSON; None where it is none."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def plain_code(value: object) -> str | None:
+    """A code of the other side that may be shown and kept: a word, nothing else."""
+    return value if isinstance(value, str) and _CODE.fullmatch(value) else None
+
+
+def remedy(code: str | None, *, retryable: bool) -> str:
+    """What to do about a code, in one sentence."""
+    if code in _REMEDIES:
+        return _REMEDIES[code]
+    if retryable:
+        return _AGAIN
+    if code is not None and code.startswith("INSUFFICIENT_ACCESS"):
+        return "The user may not change this record: give it edit rights (sharing, record type, field-level security), then plan again."
+    return "Look the code up, mend its cause, then plan again."
+
+
+def _wait(headers: Mapping[str, str]) -> float:
+    asked = headers.get("Retry-After", "")
+    return float(min(int(asked), LONGEST_WAIT)) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 0.0

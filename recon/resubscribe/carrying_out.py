@@ -1,0 +1,370 @@
+"""One person at a time: read everything again, write Salesforce, read again, write Sales Connect; every write between two ledger entries.
+
+The rules that hold whatever happens:
+
+* A new opt-out wins. Seen before the first write, nothing of the person is cleared; seen between two writes, what was cleared is put back.
+* If one clear of a person is stale, no other clear of the person is begun.
+* Before any write is repeated the remote state is read: what is there already is not written again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from recon.errors import SourceError
+from recon.resubscribe.answers import STOPPING, Answer, remedy
+from recon.resubscribe.outcomes import Outcome
+from recon.resubscribe.staleness import staleness
+from recon.resubscribe.steps_evidence import NEWER_OPT_OUT, WORKLIST, Task
+from recon.resubscribe.telling import outcome_of, untried
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from recon.resubscribe.live import LivePeople, LiveSalesforce, Seen
+    from recon.resubscribe.plan_file import Step
+    from recon.resubscribe.steps_evidence import State, StepsEvidence
+
+
+class Writer(Protocol):
+    """Writes one record of one system."""
+
+    way: str
+
+    def write(self, task: Task, seen: Seen) -> Answer:
+        """Write a task's values, once."""
+        ...
+
+    def renew(self) -> None:
+        """Begin a new session."""
+        ...
+
+
+class Stopped(Exception):
+    """No other record can be written now; `code` and `message` say why."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(slots=True)
+class Systems:
+    """Both systems, as far as a plan needs them.
+
+    Attributes
+    ----------
+    salesforce, people
+        Read records and people; None where the plan has none, or there is no gateway.
+    writers
+        By system. Where Sales Connect has none, an admin does it by a worklist.
+    """
+
+    salesforce: LiveSalesforce | None = None
+    people: LivePeople | None = None
+    writers: dict[str, Writer] = field(default_factory=dict)
+
+    def read(self, steps: Sequence[Step]) -> dict[str, Seen]:
+        """The records as they are now, by `Step.key`; people only where there is a gateway. Raises SourceError."""
+        found: dict[str, Seen] = {}
+        if self.salesforce is not None:
+            found |= self.salesforce.read(step for step in steps if step.system == "salesforce")
+        if self.people is not None:
+            found |= {step.key: self.people.read(step) for step in steps if step.system == "sales_connect"}
+        return found
+
+
+class Carrier:
+    """Carries out the steps of a plan.
+
+    Parameters
+    ----------
+    systems
+        Both systems.
+    evidence
+        The ledger's entries of the plan.
+    addresses
+        The records' addresses in the plan's snapshot, by `system:id`.
+    retries, backoff
+        By system: how often a write is tried again, and the first pause before that, in seconds.
+    sleep
+        Waits.
+    """
+
+    def __init__(
+        self,
+        systems: Systems,
+        evidence: StepsEvidence,
+        *,
+        addresses: Mapping[str, str | None],
+        retries: Mapping[str, int],
+        backoff: Mapping[str, float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._systems, self._evidence, self._addresses = systems, evidence, addresses
+        self._retries, self._backoff, self._sleep = retries, backoff, sleep
+        self._unsure: dict[int | str, Outcome] = {}
+
+    def person(self, steps: Sequence[Step]) -> None:
+        """Carry out the steps of one person, as far as they aren't carried out.
+
+        Raises
+        ------
+        SourceError
+            If a system can't be read; what was begun is in the ledger.
+        Stopped
+            If a system refuses everything.
+        """
+        for step in steps:
+            task = Task(step)
+            if not task.clears and not self._resting(task):
+                self._one(task, None)
+        clears = [Task(step) for step in steps if step.direction == "clear"]
+        waiting = [task for task in clears if not self._resting(task)]
+        if waiting:
+            self._clear(clears, waiting)
+        self.put_back_owed(steps)
+
+    def put_back_owed(self, steps: Sequence[Step]) -> None:
+        """Set the opt-outs again that have to be. Errors as `person`."""
+        for task in self.owed(steps):
+            self._one(task, None)
+
+    def owed(self, steps: Sequence[Step]) -> list[Task]:
+        """The opt-outs of one person that this plan took away and has to put back: a newer opt-out was met, and that wins."""
+        clears = [Task(step) for step in steps if step.direction == "clear"]
+        backs = [Task(step, again=True) for step in steps if step.direction == "clear"]
+        met = any(self._state(task).code == NEWER_OPT_OUT for task in clears)
+        begun = any(self._state(back).attempts for back in backs)
+        if not met and not begun:
+            return []
+        return [
+            back
+            for task, back in zip(clears, backs, strict=True)
+            if self._state(task).result == "done" and not self._state(back).final and back.label not in self._unsure
+        ]
+
+    def review(self, steps: Sequence[Step], seen: Mapping[str, Seen]) -> list[Task]:
+        """Settle what needs no write: close intents whose values are there, set aside what is stale.
+
+        Parameters
+        ----------
+        steps
+            All steps of one person.
+        seen
+            Their records now, by `Step.key`.
+
+        Returns
+        -------
+        list of Task
+            What is left to be written.
+        """
+        left = [Task(step) for step in steps if step.direction == "set" and not self._resting(Task(step))]
+        left = [task for task in left if not self._settled(task, seen.get(task.step.key))]
+        clears = [Task(step) for step in steps if step.direction == "clear"]
+        waiting = [task for task in clears if not self._resting(task)]
+        if waiting:
+            left += self._ready(clears, waiting, seen)
+        return left
+
+    def at_rest(self, steps: Sequence[Step]) -> bool:
+        """Whether nothing of a person is to be done: every step is settled or on the worklist, and no opt-out is to be put back."""
+        return all(self._resting(Task(step)) for step in steps) and not self.owed(steps)
+
+    def unreached(self, steps: Sequence[Step], code: str, message: str) -> None:
+        """Say of a person's steps that aren't settled why they weren't reached in this run."""
+        for step in steps:
+            if not self._resting(Task(step)):
+                self._unsure[step.number] = untried(step, code, message)
+
+    def outcomes(self, steps: Sequence[Step]) -> list[Outcome]:
+        """What became of one person's steps, as the ledger and this run know it."""
+        owed = {task.step.number for task in self.owed(steps)}
+        found = []
+        for step in steps:
+            task, back = Task(step), Task(step, again=True)
+            unsure = self._unsure.get(back.label) or self._unsure.get(task.label)
+            told = outcome_of(step, self._state(task), self._state(back), owed=step.number in owed)
+            found.append(unsure or told)
+        return found
+
+    def _clear(self, clears: Sequence[Task], waiting: Sequence[Task]) -> None:
+        seen = self._systems.read([task.step for task in clears])
+        for task in self._ready(clears, waiting, seen):
+            if task.step.system == "sales_connect" and task.step.system in self._systems.writers:
+                # Salesforce was written in between, and a person can click at any moment.
+                seen |= self._systems.read([task.step])
+            self._one(task, seen.get(task.step.key))
+            if self._state(task).result != "done" and not self._on_worklist(task):
+                self._leave(waiting, {}, seen, task)
+                return
+
+    def _ready(self, clears: Sequence[Task], waiting: Sequence[Task], seen: Mapping[str, Seen]) -> list[Task]:
+        """The clears that may be written now: all that are waiting, or none."""
+        reasons: dict[int | str, str] = {}
+        for task in clears:
+            reason = self._reason(task, seen.get(task.step.key))
+            if reason is not None:
+                reasons[task.label] = reason
+        if NEWER_OPT_OUT in reasons.values():
+            self._put_back(clears)
+        if reasons:
+            self._leave(waiting, reasons, seen)
+            return []
+        return [task for task in waiting if not self._resting(task)]
+
+    def _reason(self, task: Task, now: Seen | None) -> str | None:
+        """Why no clear of this task's person may be begun, as far as this task tells."""
+        state = self._state(task)
+        if state.result == "done":
+            set_again = now is not None and now.there and now.values != task.after
+            return NEWER_OPT_OUT if set_again else None
+        if state.final:
+            return "person_failed" if state.result == "failed" else "person_stale"
+        if self._resting(task) or self._found(task, now):
+            return None
+        return self._why_not(task, now)
+
+    def _leave(
+        self,
+        waiting: Sequence[Task],
+        reasons: Mapping[int | str, str],
+        seen: Mapping[str, Seen],
+        stuck: Task | None = None,
+    ) -> None:
+        """Settle the clears of a person that are not begun, because one of them can't be done."""
+        stale = set(reasons.values()) - {"person_failed"} or (stuck and self._state(stuck).result == "stale")
+        for task in waiting:
+            if self._resting(task) or task is stuck:
+                continue
+            if stale:
+                self._set_aside(task, reasons.get(task.label, "person_stale"), seen.get(task.step.key))
+            else:
+                self._unsure[task.label] = untried(
+                    task.step, "person_failed", "Another record of the same person was not done: mend that first."
+                )
+
+    def _put_back(self, clears: Sequence[Task]) -> None:
+        """Set the opt-outs again that this plan took away, in this run or an earlier one, before anything else is said."""
+        for task in clears:
+            back = Task(task.step, again=True)
+            done = self._state(task).result == "done"
+            if done and not self._state(back).final and task.step.system in self._systems.writers:
+                self._one(back, None)
+
+    def _one(self, task: Task, seen: Seen | None) -> None:
+        """Write one task, with all tries that it needs."""
+        way = self._way(task)
+        if way == WORKLIST:
+            self._evidence.intend(task, WORKLIST)
+            return
+        if seen is None:
+            seen = self._systems.read([task.step])[task.step.key]
+        if self._settled(task, seen):
+            return
+        ours = False
+        writer = self._systems.writers[task.step.system]
+        for attempt in range(self._retries[task.step.system] + 1):
+            self._evidence.intend(task, way)
+            answer = writer.write(task, seen)
+            if answer.done:
+                self._evidence.conclude(task, "done", was=seen.values, now=task.after)
+                break
+            if answer.stale is not None:
+                self._evidence.conclude(task, "stale", was=seen.values, now=None, code=answer.stale)
+                break
+            if not answer.retry or answer.code in STOPPING:
+                self._refused(task, seen, answer)
+                break
+            ours |= answer.unknown
+            seen = self._look_again(task, writer, answer, attempt)
+            if seen is None or self._after_try(task, seen, answer, ours=ours):
+                break
+
+    def _look_again(self, task: Task, writer: Writer, answer: Answer, attempt: int) -> Seen | None:
+        """Read the record after a try that wasn't done; None where that isn't possible, and the intent stays open."""
+        try:
+            if answer.renew:
+                writer.renew()
+            elif answer.code != "PRECONDITION_FAILED":
+                self._sleep(max(answer.wait, self._backoff[task.step.system] * 2**attempt))
+            return self._systems.read([task.step])[task.step.key]
+        except SourceError as error:
+            self._unsure[task.label] = Outcome(
+                task.step.number,
+                task.step.key,
+                "failed",
+                retryable=True,
+                code=answer.code,
+                message=f"Whether it was written isn't known: {error.message} Apply the same plan again: it reads the record first.",
+                at=self._evidence.now(),
+            )
+            return None
+
+    def _after_try(self, task: Task, seen: Seen, answer: Answer, *, ours: bool) -> bool:
+        """Judge a try by the record as it is now; returns whether it is settled. `ours`: one of the tries may have been made late."""
+        if ours and seen.there and seen.values == task.after:
+            self._evidence.conclude(task, "done", was=task.before, now=task.after, found=True)
+            return True
+        stale = self._why_not(task, seen)
+        if stale is not None:
+            self._evidence.conclude(task, "stale", was=seen.values or None, now=seen.values or None, code=stale)
+            return True
+        self._evidence.conclude(task, "failed", was=seen.values, now=seen.values, code=answer.code, retryable=True)
+        return False
+
+    def _refused(self, task: Task, seen: Seen, answer: Answer) -> None:
+        stopping = answer.code in STOPPING
+        self._evidence.conclude(task, "failed", was=seen.values, now=seen.values, code=answer.code, retryable=stopping)
+        if stopping:
+            raise Stopped(str(answer.code), remedy(answer.code, retryable=True))
+
+    def _settled(self, task: Task, seen: Seen | None) -> bool:
+        """Close or set aside a task for which nothing is to be written; returns whether it was."""
+        if self._found(task, seen):
+            return True
+        stale = self._why_not(task, seen)
+        if stale is not None:
+            self._set_aside(task, stale, seen)
+        return stale is not None
+
+    def _found(self, task: Task, seen: Seen | None) -> bool:
+        """Close an intent that a crash left open where what it was to write is there."""
+        state = self._state(task)
+        if state.open is None or seen is None or not seen.there or seen.values != task.after:
+            return False
+        self._evidence.conclude(task, "done", was=task.before, now=task.after, found=True)
+        return True
+
+    def _why_not(self, task: Task, seen: Seen | None) -> str | None:
+        if task.clears and self._evidence.verdict(task.step) is None:
+            return "no_accepted_verdict"
+        if seen is None:  # people without a gateway: the admin looks
+            return None
+        salesforce, step = self._systems.salesforce, task.step
+        return staleness(
+            task,
+            seen,
+            self._addresses.get(step.key),
+            lambda: salesforce.history(step) if salesforce is not None else None,
+        )
+
+    def _set_aside(self, task: Task, code: str, seen: Seen | None) -> None:
+        self._evidence.set_aside(task, code, seen.values if seen is not None and seen.there else None, self._way(task))
+
+    def _way(self, task: Task) -> str:
+        writer = self._systems.writers.get(task.step.system)
+        return WORKLIST if writer is None else writer.way
+
+    def _resting(self, task: Task) -> bool:
+        """Whether nothing is to be tried: it is settled, or waits for an admin, or isn't sure in this run."""
+        return self._state(task).final or self._on_worklist(task) or task.label in self._unsure
+
+    def _on_worklist(self, task: Task) -> bool:
+        state = self._state(task)
+        return state.open is not None and state.way == WORKLIST
+
+    def _state(self, task: Task) -> State:
+        return self._evidence.state(task)

@@ -1,0 +1,62 @@
+"""One record of Salesforce, written by one PATCH that is refused if anybody changed the record since it was read.
+
+Source: REST API Developer Guide, "Conditional Requests" (If-Unmodified-Since compares LastModifiedDate, in whole seconds). The request is
+sent as it is and once: simple-salesforce would repeat it after a login without its precondition.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+import requests
+
+from recon.resubscribe.answers import Answer, json_of, no_answer, of_status
+from recon.sources.salesforce_session import error_code
+
+if TYPE_CHECKING:
+    from recon.resubscribe.live import Seen
+    from recon.resubscribe.steps_evidence import Task
+    from recon.sources.salesforce_session import Connection
+
+
+class SalesforceWriter:
+    """Writes the opt-out fields of records that are there: it creates nothing and finds nothing by address.
+
+    Parameters
+    ----------
+    connection
+        A session with Salesforce.
+    """
+
+    way = "rest"
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def write(self, task: Task, seen: Seen) -> Answer:
+        """Write a task's values, unless the record was changed since it was seen."""
+        assert seen.modified_at is not None
+        step = task.step
+        unmodified = format_datetime(seen.modified_at.astimezone(UTC).replace(microsecond=0), usegmt=True)
+        try:
+            response = self._connection.write_once(
+                "PATCH",
+                f"sobjects/{step.object}/{step.id}",
+                headers={"If-Unmodified-Since": unmodified},
+                json=dict(zip(step.fields, task.after, strict=True)),
+            )
+        except requests.RequestException as error:
+            return no_answer(error)
+        return of_status(response, error_code(json_of(response)))
+
+    def renew(self) -> None:
+        """Log in again.
+
+        Raises
+        ------
+        SourceError
+            If Salesforce refuses.
+        """
+        self._connection.log_in()

@@ -1,0 +1,100 @@
+"""Is a record still what the plan was made for? What changed since may be a new opt-out, and that always wins."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from recon.identity import address as comparable
+from recon.resubscribe.steps_evidence import ALREADY_SO, NEWER_OPT_OUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from recon.resubscribe.live import Change, Seen
+    from recon.resubscribe.steps_evidence import Task
+
+#: The codes of what is not carried out, each with its meaning.
+MEANINGS = {
+    "gone": "The record isn't there any more.",
+    "merged": "The record was merged into another one.",
+    "converted": "The Lead was converted, and Salesforce lets nobody change it.",
+    "address_changed": "The record has another address than the approval was given for.",
+    "value_changed": "The record's opt-out isn't as it was when the plan was made.",
+    "user_level": "Only an unsubscribe of a single user stands, which is that user's to remove.",
+    NEWER_OPT_OUT: "The person opted out again after the plan was made. That wins.",
+    "opt_out_date_unknown": "The record was changed since, and nothing tells whether its opt-out is newer than the consent.",
+    "person_stale": "Another record of the same person is stale, so the resubscribe would not stick.",
+    "no_accepted_verdict": "The ledger holds no accepted verdict for it, or a newer one that isn't accepted.",
+    ALREADY_SO: "The record was opted out already.",
+}
+
+
+def staleness(task: Task, seen: Seen, address: str | None, history: Callable[[], list[Change] | None]) -> str | None:
+    """Hold a record as it is now against what the plan knew of it.
+
+    Parameters
+    ----------
+    task
+        What is to be written.
+    seen
+        The record now.
+    address
+        Its address in the plan's snapshot.
+    history
+        Reads the changes of the record's opt-out fields; called only where it was changed since the snapshot.
+
+    Returns
+    -------
+    str or None
+        Why it is not written, one of `MEANINGS`; None where it may be.
+    """
+    if seen.gone is not None:
+        return "merged" if seen.gone == "merged" else "gone"
+    if seen.converted:
+        return "converted"
+    if not task.clears:
+        return ALREADY_SO if seen.values == task.after else None
+    if _form(seen.email) != _form(address):
+        return "address_changed"
+    if seen.values != task.before:
+        return "value_changed"
+    return _person(task, seen) if task.step.system == "sales_connect" else _record(task, seen, history)
+
+
+def _form(address: str | None) -> str | None:
+    """The address as it is compared; a text that is no address stands for itself."""
+    return None if address is None else comparable(address) or address.strip()
+
+
+def _person(task: Task, seen: Seen) -> str | None:
+    if seen.level == "user":
+        return "user_level"
+    known, now = _text_time(task.step.opted_out_at), _second(seen.opted_out_at)
+    if known is not None and now is not None:
+        return NEWER_OPT_OUT if now > known else None if now == known else "value_changed"
+    if known is None and now is None and _second(seen.modified_at) == _text_time(task.step.modified_at):
+        return None
+    return "opt_out_date_unknown"
+
+
+def _record(task: Task, seen: Seen, history: Callable[[], list[Change] | None]) -> str | None:
+    then = _text_time(task.step.modified_at)
+    if then is not None and then == _second(seen.modified_at):
+        return None
+    known = _text_time(task.step.opted_out_at)
+    # History proves that nothing happened only for a field that is tracked: the opt-out's own date came from there.
+    changes = None if known is None else history()
+    if known is None or changes is None:
+        return "opt_out_date_unknown"
+    newer = any(change.value is not False and change.at.replace(microsecond=0) > known for change in changes)
+    return NEWER_OPT_OUT if newer else None
+
+
+def _second(at: datetime | None) -> datetime | None:
+    return None if at is None else at.replace(microsecond=0)
+
+
+def _text_time(text: str | None) -> datetime | None:
+    """A time of the plan, which has whole seconds."""
+    return None if text is None else datetime.fromisoformat(text).replace(microsecond=0)

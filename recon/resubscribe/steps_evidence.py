@@ -1,0 +1,275 @@
+"""A plan's steps in the ledger: an intent before every external write, its outcome after it, and what an earlier run left.
+
+A step may have several attempts, each an intent with one outcome at most. An intent without outcome is what a crash left, or a job or a
+worklist that is under way: what it did is for the remote state to tell. Putting an opt-out back (see `Task.again`) is a step of its own
+in the ledger, `<number>.resuppress`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recon.clock import iso
+from recon.ledger import Draft, kinds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from recon.clock import Clock
+    from recon.ledger import Entry, Ledger
+    from recon.resubscribe.plan_file import Plan, Step
+
+#: Ways to write.
+REST, BULK, GATEWAY, WORKLIST = "rest", "bulk", "gateway", "worklist"
+#: Our own codes; others are the systems'.
+ALREADY_SO = "already_so"
+NEWER_OPT_OUT = "newer_opt_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One write: a step of the plan, or the putting back of an opt-out that a step took away."""
+
+    step: Step
+    again: bool = False
+
+    @property
+    def label(self) -> int | str:
+        """What it is called in the ledger."""
+        return f"{self.step.number}.resuppress" if self.again else self.step.number
+
+    @property
+    def clears(self) -> bool:
+        """Whether an opt-out is taken back."""
+        return not self.again and self.step.direction == "clear"
+
+    @property
+    def before(self) -> tuple[bool | None, ...]:
+        """The values that are expected to be there."""
+        return self.step.after if self.again else self.step.before
+
+    @property
+    def after(self) -> tuple[bool, ...]:
+        """The values to write. What was unknown is put back as an opt-out."""
+        return tuple(value is not False for value in self.step.before) if self.again else self.step.after
+
+
+@dataclass(slots=True)
+class State:
+    """What the ledger says about a task.
+
+    Attributes
+    ----------
+    attempts
+        Intents so far.
+    open
+        The last intent, where it has no outcome yet: its number in the ledger.
+    way, job
+        Of the last intent.
+    result, code, retryable, at, found
+        Of the last outcome, where the last intent has one.
+    """
+
+    attempts: int = 0
+    open: int | None = None
+    way: str | None = None
+    job: str | None = None
+    result: str | None = None
+    code: str | None = None
+    retryable: bool = False
+    at: str | None = None
+    found: bool = False
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing is to be tried any more."""
+        return self.result in ("done", "stale") or (self.result == "failed" and not self.retryable)
+
+
+class StepsEvidence:
+    """The ledger's entries of one plan.
+
+    Parameters
+    ----------
+    ledger
+        Where they are.
+    plan
+        The plan.
+    actor
+        On whose behalf.
+    addresses
+        The records' addresses when the plan was made, by `system:id`: their pseudonyms lead to the person's story.
+    clock
+        Tells when an outcome became known.
+    """
+
+    def __init__(
+        self, ledger: Ledger, plan: Plan, *, actor: str, addresses: Mapping[str, str | None], clock: Clock
+    ) -> None:
+        self._ledger, self._plan, self._clock = ledger, plan, clock
+        self._actor = ledger.actor(actor)
+        self._addresses = addresses
+        self._states: dict[int | str, State] = {}
+        self._verdicts = _verdicts(ledger, plan)
+        by_seq: dict[int, State] = {}
+        for entry in ledger.of_plan(plan.hash):
+            if entry.kind == kinds.INTENT:
+                by_seq[entry.seq] = self._opened(entry)
+            elif entry.kind == kinds.OUTCOME:
+                self._closed(by_seq[entry.data["intent"]], entry)
+
+    def state(self, task: Task) -> State:
+        """What is known of a task."""
+        return self._states.setdefault(task.label, State())
+
+    def verdict(self, step: Step) -> int | None:
+        """The accepted verdict that allows a clear: its number in the ledger.
+
+        None where there is none for the step's line, the newest one doesn't accept, or it is about other records.
+        """
+        entry = None if step.row is None else self._verdicts.get(step.row)
+        if entry is None or self._ledger.names.of(step.key).isdisjoint(entry.data.get("records", ())):
+            return None
+        return entry.seq
+
+    def run(self, counts: Mapping[str, int]) -> None:
+        """Say that this plan is being applied, before the first write."""
+        plan = self._plan
+        data = {"run_id": plan.run_id, "job": "apply", "actor": self._actor, "settings": plan.settings_sha256}
+        self._ledger.append(kinds.RUN, {**data, "snapshot": plan.snapshot, "counts": dict(counts)})
+
+    def intend(self, task: Task, way: str) -> int:
+        """Say what is going to be written; returns the entry's number. An intent that is open is used again."""
+        state = self.state(task)
+        if state.open is None:
+            self._opened(self._ledger.append(kinds.INTENT, self._intent(task, way, None)))
+        assert state.open is not None
+        return state.open
+
+    def intend_job(self, tasks: Sequence[Task], job: str) -> None:
+        """Say what a Bulk job is going to write: all of it, or nothing."""
+        drafts = [Draft(kinds.INTENT, self._intent(task, BULK, job)) for task in tasks]
+        for entry in self._ledger.append_all(drafts):
+            self._opened(entry)
+
+    def conclude(
+        self,
+        task: Task,
+        result: str,
+        *,
+        was: tuple[bool | None, ...] | None,
+        now: tuple[bool | None, ...] | None,
+        code: str | None = None,
+        retryable: bool = False,
+        found: bool = False,
+        effective_at: str | None = None,
+    ) -> State:
+        """Say what became of the open intent.
+
+        Parameters
+        ----------
+        was, now
+            The values before and after, where they are known.
+        found
+            Not written now but found written.
+        """
+        draft = self._outcome(task, result, was, now, code, retryable=retryable, found=found, effective_at=effective_at)
+        return self._closed(self.state(task), self._ledger.append(draft.kind, draft.data))
+
+    def conclude_all(self, results: Sequence[tuple[Task, str, str | None, bool]]) -> None:
+        """Say what became of many open intents at once: task, result, code, retryable."""
+        drafts = [
+            self._outcome(
+                task, result, task.before, task.after if result == "done" else task.before, code, retryable=retryable
+            )
+            for task, result, code, retryable in results
+        ]
+        for (task, *_), entry in zip(results, self._ledger.append_all(drafts), strict=True):
+            self._closed(self.state(task), entry)
+
+    def set_aside(self, task: Task, code: str, now: tuple[bool | None, ...] | None, way: str) -> State:
+        """Say that a task is not carried out and never will be, as the record isn't what the plan was made for."""
+        self.intend(task, way)
+        return self.conclude(task, "stale", was=now, now=now, code=code)
+
+    def now(self) -> str:
+        """The moment, as text."""
+        return iso(self._clock.now())
+
+    def _opened(self, entry: Entry) -> State:
+        state = self._states.setdefault(entry.data["step"], State())
+        state.attempts += 1
+        state.open = entry.seq
+        state.way, state.job = entry.data.get("way"), entry.data.get("job")
+        state.result = state.code = state.at = None
+        return state
+
+    def _closed(self, state: State, entry: Entry) -> State:
+        data = entry.data
+        if state.open == data["intent"]:
+            state.open = None
+        state.result, state.code, state.at = data["result"], data.get("code"), entry.at
+        state.retryable, state.found = bool(data.get("retryable")), bool(data.get("found"))
+        return state
+
+    def _common(self, task: Task) -> dict[str, Any]:
+        step = task.step
+        address = self._addresses.get(step.key)
+        return {
+            "plan": self._plan.hash,
+            "step": task.label,
+            "subject": None if address is None else self._ledger.names.address(address),
+            "record": self._ledger.names.record(step.system, step.id),
+            "system": step.system,
+            "field": "+".join(step.fields),
+            "object": step.object,
+            "run_id": self._plan.run_id,
+        }
+
+    def _intent(self, task: Task, way: str, job: str | None) -> dict[str, Any]:
+        return self._common(task) | {
+            "from": shown(task.before),
+            "to": shown(task.after),
+            "attempt": self.state(task).attempts + 1,
+            "verdict": self.verdict(task.step) if task.clears else None,
+            "way": way,
+            "job": job,
+            "actor": self._actor,
+        }
+
+    def _outcome(
+        self,
+        task: Task,
+        result: str,
+        was: tuple[bool | None, ...] | None,
+        now: tuple[bool | None, ...] | None,
+        code: str | None,
+        *,
+        retryable: bool,
+        found: bool = False,
+        effective_at: str | None = None,
+    ) -> Draft:
+        seq = self.state(task).open
+        assert seq is not None, "an outcome answers an intent"
+        body = self._common(task) | {"intent": seq, "result": result, "code": code, "effective_at": effective_at}
+        # Optional flags stand there only where they are true; a value only where it is known.
+        body |= {"retryable": True} if retryable else {}
+        body |= {"found": True} if found else {}
+        body |= {name: shown(values) for name, values in (("from", was), ("to", now)) if values is not None}
+        return Draft(kinds.OUTCOME, body)
+
+
+def shown(values: Sequence[bool | None]) -> bool | str | None:
+    """The values of a step's fields as the ledger tells them: one where they are the same, else joined like `true+false`."""
+    if len(set(values)) == 1:
+        return values[0]
+    return "+".join({True: "true", False: "false", None: "null"}[value] for value in values)
+
+
+def _verdicts(ledger: Ledger, plan: Plan) -> dict[int, Entry]:
+    """Line -> the newest verdict on it, where that one accepts."""
+    if plan.approved is None:
+        return {}
+    newest = {e.data["row"]: e for e in ledger.of_file(plan.approved.sha256) if e.kind == kinds.VERDICT}
+    return {row: entry for row, entry in newest.items() if entry.data["verdict"] == "accepted"}
