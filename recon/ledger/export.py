@@ -148,19 +148,15 @@ def _by_row(verdicts: Iterable[Entry]) -> list[list[Entry]]:
 def _answers(ledger: Ledger) -> dict[int, list[Entry]]:
     """What was done and found on the strength of each verdict: intents, outcomes and verifications."""
     found: dict[int, list[Entry]] = {}
-    steps: dict[tuple[str, Any], int] = {}
-    intents: dict[int, int] = {}
+    # What a plan did to a record and what was found on it belong together, also where an opt-out was put back.
+    records: dict[tuple[str, str], int] = {}
     for entry in ledger.entries():
         if entry.kind not in (kinds.INTENT, kinds.OUTCOME, kinds.VERIFICATION):
             continue
-        verdict = entry.data.get("verdict")
-        if entry.kind == kinds.INTENT and verdict is not None:
-            intents[entry.seq] = verdict
-            steps[entry.data["plan"], entry.data["step"]] = verdict
-        elif entry.kind == kinds.OUTCOME:
-            verdict = intents.get(entry.data["intent"])
-        elif entry.kind == kinds.VERIFICATION:
-            verdict = steps.get((entry.data["plan"], entry.data["step"]))
+        place = (entry.data["plan"], entry.data["record"])
+        if entry.kind == kinds.INTENT and "verdict" in entry.data:
+            records[place] = entry.data["verdict"]
+        verdict = records.get(place)
         if verdict is not None:
             found.setdefault(verdict, []).append(entry)
     return found

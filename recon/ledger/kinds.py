@@ -186,7 +186,7 @@ KINDS: dict[str, dict[str, Field]] = {
         "to": _must(VALUE, "the value that is to be written"),
         "attempt": _may(COUNT, "which try, from 1"),
         "verdict": _may(
-            SEQ, "the accepted verdict on the same subject that allows it; needed to clear a flag (to = false)"
+            SEQ, "the accepted verdict on the same person that allows it; needed to clear a flag (to = false)"
         ),
         "way": _may(CODE, "rest, bulk, gateway or worklist"),
         "job": _may(CODE, "the Bulk job"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recon.ledger import kinds
+from recon.ledger.chain import mentions
 from recon.ledger.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -50,10 +51,15 @@ def check(kind: str, data: Mapping[str, Any], select: Callable[..., list[Entry]]
 
 def _check_intent(data: Mapping[str, Any], verdict: Entry) -> None:
     allowed = verdict.kind == kinds.VERDICT and verdict.data["verdict"] == "accepted"
-    if not allowed or verdict.data["subject"] != data.get("subject"):
+    # The record may be without an address, or carry another one that was approved with it.
+    if not allowed or _own(verdict.data).isdisjoint(_own(data)):
         raise LedgerError(
             f"entry {verdict.seq} is no accepted verdict on the intent's person: the intent was not written."
         )
+
+
+def _own(data: Mapping[str, Any]) -> set[str]:
+    return {name for name, own in mentions(data) if own}
 
 
 def _check_outcome(data: Mapping[str, Any], intent: Entry, select: Callable[..., list[Entry]]) -> None:

@@ -193,6 +193,17 @@ def test_who_unsubscribed_again_has_withdrawn(ledger: Ledger, clock: SetClock) -
     ]
 
 
+def test_an_opt_out_that_was_put_back_is_told(ledger: Ledger, clock: SetClock) -> None:
+    consent(ledger, clock)
+    where = step(ledger, 20, "salesforce", LEAD, "HasOptedOutOfEmail") | {"step": "20.resuppress"}
+    intent = ledger.append(kinds.INTENT, where | {"from": False, "to": True})
+    ledger.append(kinds.OUTCOME, where | {"intent": intent.seq, "result": "done", "from": False, "to": True})
+    (part,) = export(ledger, TERMS).records
+    effects = [(effect["recon:system"], effect["recon:to"]) for effect in part["record"]["recon:effectedIn"]]
+    assert effects == [("salesforce", False), ("sales-connect", False), ("salesforce", True)]
+    assert part["ledger"][-1]["seq"] == intent.seq + 1
+
+
 def test_a_day_is_written_as_a_day(ledger: Ledger, clock: SetClock) -> None:
     consent(ledger, clock, consent_at="2026-11-20")
     record = only(export(ledger, TERMS).records)

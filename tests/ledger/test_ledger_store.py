@@ -150,6 +150,9 @@ def test_a_flag_is_cleared_on_the_strength_of_an_accepted_verdict_on_the_person_
         ledger.append(kinds.INTENT, where | {"to": False, "verdict": other.seq})
     accepted = verdict(ledger, "ada@example.com", 2)
     assert ledger.append(kinds.INTENT, where | ada | {"to": False, "verdict": accepted.seq}).seq == 5
+    # A record without an address is allowed by the verdict that lists it.
+    with_records = verdict(ledger, "cy@example.com", 4, records=[where["record"]])
+    assert ledger.append(kinds.INTENT, where | {"to": False, "verdict": with_records.seq}).seq == 7
 
 
 def test_the_newest_verdict_on_a_row_counts(ledger: Ledger) -> None:
