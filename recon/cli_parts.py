@@ -22,7 +22,7 @@ workspace = click.option(
 
 
 def is_quiet() -> bool:
-    """Was `--quiet` given?"""
+    """Whether `--quiet` was given."""
     context = click.get_current_context(silent=True)
     return bool(context and context.find_root().params.get("quiet"))
 

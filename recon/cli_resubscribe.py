@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from recon.cli_parts import NEEDS_ACTION, existing_file, progress, say, workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @click.command()

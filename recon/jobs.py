@@ -173,9 +173,22 @@ def reconcile(
 
 
 def leave_run(
-    result: Reconciliation, data: Data, loaded: Settings, *, run_id: str, folder: Path, clock: Clock
+    result: Reconciliation,
+    data: Data,
+    loaded: Settings,
+    *,
+    run_id: str,
+    folder: Path,
+    clock: Clock,
+    ledger: dict[str, Any] | None = None,
 ) -> RunResult:
-    """Write a reconciliation's files into a run's folder: merged.parquet, actions.csv, unusable.csv, manifest.json."""
+    """Write a reconciliation's files into a run's folder: merged.parquet, actions.csv, unusable.csv, manifest.json.
+
+    Parameters
+    ----------
+    ledger
+        The ledger's checkpoint, for the manifest; None where the run is in no ledger.
+    """
     manifest = {
         "schema": MANIFEST_SCHEMA,
         "run_id": run_id,
@@ -188,7 +201,7 @@ def leave_run(
         "snapshot": data.snapshot,
         "inputs": data.inputs,
         "straddles": data.straddles,
-        "ledger": None,
+        "ledger": ledger,
         **_counted(result, data, loaded, clock),
     }
     manifest["outputs"] = _write(result, manifest, folder)

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recon import jobs, settings
 from recon.clock import from_environment
+from recon.evidence import open_ledger, take_checkpoint
+from recon.progress import SILENT
 from recon.resubscribe import evidence
 from recon.resubscribe.approved import read_approved
 from recon.resubscribe.plan_file import Plan, write_plan
 from recon.resubscribe.planning import make_plan, target_fields
-from recon.resubscribe.verdicts import Checked
+from recon.resubscribe.verdicts import Checked, address_readings
 from recon.resubscribe.verdicts import check as hold_against_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
     from recon.clock import Clock
+    from recon.progress import Progress
     from recon.reconcile import Reconciliation
     from recon.resubscribe.approved import Approved
     from recon.settings import Settings
+    from recon.sources.consent_objects import ConsentObjects
 
 VERDICTS_FILE, PLAN_FILE = "verdicts.csv", "plan.json"
 
@@ -38,10 +45,13 @@ class CheckResult:
         The file.
     checked
         The verdicts.
+    notes
+        What could not be looked at, see `recon.sources.consent_objects`.
     """
 
     approved: Approved
     checked: Checked
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The verdicts in lines: line number, verdict, codes, and what to do. Holds no address: the line leads to it."""
@@ -53,7 +63,7 @@ class CheckResult:
         for row in self.checked.verdicts.to_pylist():
             codes = f" [{row['codes']}]" if row["codes"] else ""
             lines.append(f"  line {row['row']}: {row['verdict']}{codes} {row['message']}")
-        return lines
+        return [*lines, *(f"  note: {note}" for note in self.notes)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +83,12 @@ def check(
     snapshot: str | None = None,
     out: str | Path | None = None,
     clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> CheckResult:
     """Give every row of an approved file its verdict, against a snapshot. Nothing is written but `out`, where it is given.
+
+    Where Salesforce is read by API, its consent objects are looked up for the records of the addresses in the file.
 
     Parameters
     ----------
@@ -86,6 +100,8 @@ def check(
         By default the newest one.
     out
         A file for the verdicts as CSV.
+    clock, environ, progress
+        The time, the environment that holds the secrets, and where progress is shown; by default the machine's own and silence.
 
     Raises
     ------
@@ -93,16 +109,19 @@ def check(
         If the approved file can't be used.
     UsageError
         If there is no snapshot.
+    SourceError
+        If Salesforce can't be read: a consent that can't be looked up isn't taken for none.
     """
     clock = clock or from_environment()
     loaded = settings.load(Path(workspace))
     given = read_approved(Path(approved))
     data = jobs.from_snapshot(loaded, snapshot)
     merged, _ = _tables(_reconciled(data, loaded))
-    checked = _checked(given, merged, data, loaded, clock)
+    consents = _consents(given, merged, loaded, clock, environ, progress)
+    checked = _checked(given, merged, data, loaded, clock, consents)
     if out is not None:
         _write_verdicts(checked, Path(out))
-    return CheckResult(given, checked)
+    return CheckResult(given, checked, consents.notes)
 
 
 def plan(
@@ -114,6 +133,8 @@ def plan(
     snapshot: str | None = None,
     run_id: str | None = None,
     clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> PlanResult:
     """Check an approved file and make the plan of what it allows; both go into a run folder and into the ledger.
 
@@ -127,6 +148,8 @@ def plan(
         Who makes the plan.
     run_id
         By default made from the time.
+    clock, environ, progress
+        As for `check`.
 
     Returns
     -------
@@ -135,13 +158,9 @@ def plan(
 
     Raises
     ------
-    InputRefused
-        If the approved file can't be used.
-    UsageError
-        If there is no snapshot.
+    InputRefused, UsageError, SourceError
+        As `check`.
     """
-    from recon.ledger import Ledger
-
     clock = clock or from_environment()
     workspace = Path(workspace)
     loaded = settings.load(workspace)
@@ -151,7 +170,8 @@ def plan(
     folder = jobs.run_folder(loaded, run_id)
     result = _reconciled(data, loaded)
     merged, actions = _tables(result)
-    checked = _checked(given, merged, data, loaded, clock)
+    consents = _consents(given, merged, loaded, clock, environ, progress)
+    checked = _checked(given, merged, data, loaded, clock, consents)
     in_force = jobs.settings_in_force(loaded)
     made = make_plan(
         checked,
@@ -168,12 +188,14 @@ def plan(
         created_at=clock.now(),
         created_by=created_by,
     )
-    jobs.leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock)
+    # The evidence comes first: a plan that nobody can look up is never there to be applied.
+    with open_ledger(loaded, clock) as ledger:
+        evidence.write_check_and_plan(ledger, checked=checked, approved=given, plan=made, actor=created_by)
+        point = take_checkpoint(ledger, loaded, folder)
+    jobs.leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock, ledger=point.as_json())
     _write_verdicts(checked, folder / VERDICTS_FILE)
     write_plan(made, folder / PLAN_FILE)
-    with Ledger.open(loaded.run.ledger, clock=clock) as ledger:
-        evidence.write_check_and_plan(ledger, checked=checked, approved=given, plan=made, actor=created_by)
-    return PlanResult(made, folder / PLAN_FILE, folder, CheckResult(given, checked))
+    return PlanResult(made, folder / PLAN_FILE, folder, CheckResult(given, checked, consents.notes))
 
 
 def _reconciled(data: jobs.Data, loaded: Settings) -> Reconciliation:
@@ -192,7 +214,47 @@ def _tables(result: Reconciliation) -> tuple[pa.Table, pa.Table]:
     return MERGED.conform(merged), ACTIONS.conform(actions)
 
 
-def _checked(given: Approved, merged: pa.Table, data: jobs.Data, loaded: Settings, clock: Clock) -> Checked:
+def _consents(
+    given: Approved,
+    merged: pa.Table,
+    loaded: Settings,
+    clock: Clock,
+    environ: Mapping[str, str] | None,
+    progress: Progress | None,
+) -> ConsentObjects:
+    """What Salesforce's consent objects say about the people in the file, all records of theirs."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from recon.sources.consent_objects import ConsentObjects, blocked_by_consent
+    from recon.sources.salesforce_session import connect
+
+    if loaded.salesforce.instance_url is None:
+        return ConsentObjects(notes=("Salesforce isn't read by API: its consent objects were not looked at.",))
+    addresses = {address for row in given.rows for address in address_readings(row.email)}
+    of_file = pc.is_in(merged.column("address"), value_set=pa.array(sorted(addresses), pa.string()))
+    clusters = pc.unique(merged.column("cluster").filter(of_file))
+    theirs = merged.filter(
+        pc.and_(
+            pc.equal(merged.column("system"), "salesforce"), pc.is_in(merged.column("cluster"), value_set=clusters)
+        )
+    )
+    ids = {
+        name: theirs.column("id").filter(pc.equal(theirs.column("object"), name)).to_pylist()
+        for name in ("Lead", "Contact")
+    }
+    if not any(ids.values()):
+        return ConsentObjects()
+    connection = connect(loaded.salesforce, environ=os.environ if environ is None else environ)
+    try:
+        return blocked_by_consent(connection, ids, now=clock.now(), progress=progress or SILENT)
+    finally:
+        connection.close()
+
+
+def _checked(
+    given: Approved, merged: pa.Table, data: jobs.Data, loaded: Settings, clock: Clock, consents: ConsentObjects
+) -> Checked:
     return hold_against_policy(
         given,
         merged,
@@ -201,17 +263,16 @@ def _checked(given: Approved, merged: pa.Table, data: jobs.Data, loaded: Setting
         loaded,
         loaded.policy,
         now=clock.now(),
+        blocked_by_consent=consents.blocked,
         already_applied=_already_applied(loaded, clock),
     )
 
 
 def _already_applied(loaded: Settings, clock: Clock) -> set[str]:
-    from recon.ledger import Ledger
-
     # A check writes nothing: where there is no ledger yet, none is made.
     if not loaded.run.ledger.is_dir():
         return set()
-    with Ledger.open(loaded.run.ledger, clock=clock) as ledger:
+    with open_ledger(loaded, clock) as ledger:
         return evidence.applied_digests(ledger)
 
 
@@ -237,5 +298,6 @@ def as_json(result: CheckResult) -> dict[str, Any]:
         "accepted": len(result.checked.accepted),
         "rejected": result.checked.rejected,
         "no_op": result.checked.no_op,
+        "notes": list(result.notes),
         "verdicts": result.checked.verdicts.to_pylist(),
     }
