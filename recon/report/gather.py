@@ -272,7 +272,7 @@ def _limit(manifest: Manifest, actions: pa.Table, today: date, first: tuple[Acti
         counts=(
             Count("Overdue", manifest.overdue, f"Due before {today}."),
             Count("Due within 7 days", soon, f"Due from {today} to {today + timedelta(days=6)}."),
-            Count("Due later", dated - manifest.overdue - soon, ""),
+            Count("Due later", dated - manifest.overdue - soon, "After that."),
             Count("Without a date", due.null_count, "The opt-out's date is unknown, or there is nothing to set."),
         ),
         overdue=manifest.overdue,

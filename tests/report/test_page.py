@@ -89,7 +89,7 @@ def test_numbers_are_the_manifests(run: RunFolder, page: Page) -> None:
         assert [_int(cell) for cell in row[1:3]] == [
             told["categories"][category.name][key] for key in ("primary", "all")
         ]
-        assert row[4:] == [category.meaning, category.to_do, category.fix]
+        assert row[4:] == [f"{category.meaning}To do: {category.to_do}", category.fix]
     assert sum(_int(row[3]) for row in by_category.rows[:-1]) == told["overdue"] == 2
     by_system = page.table("Opt-outs by system")
     assert _int(by_system.row("People")[2]) == told["opted_out"]["sales_connect"]
