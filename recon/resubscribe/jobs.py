@@ -235,9 +235,7 @@ def _consents(
     of_file = pc.is_in(merged.column("address"), value_set=pa.array(sorted(addresses), pa.string()))
     clusters = pc.unique(merged.column("cluster").filter(of_file))
     theirs = merged.filter(
-        pc.and_(
-            pc.equal(merged.column("system"), "salesforce"), pc.is_in(merged.column("cluster"), value_set=clusters)
-        )
+        pc.and_(pc.equal(merged.column("system"), "salesforce"), pc.is_in(merged.column("cluster"), value_set=clusters))
     )
     ids = {
         name: theirs.column("id").filter(pc.equal(theirs.column("object"), name)).to_pylist()

@@ -154,7 +154,7 @@ def check(
     if now.tzinfo is None:
         raise ValueError("the moment of a check needs a time zone")
     rows = approved.rows
-    readings = [_readings(row.email) for row in rows]
+    readings = [address_readings(row.email) for row in rows]
     facts = known(
         (address for addresses in readings for address in addresses),
         (row.person_id for row in rows if row.person_id is not None),
@@ -212,7 +212,7 @@ class _Preparation:
         return "sales+marketing" if self._reaches_marketing else rules.minimum_scope
 
 
-def _readings(email: str | None) -> tuple[str, ...]:
+def address_readings(email: str | None) -> tuple[str, ...]:
     """The addresses that an e-mail cell can mean: with a leading apostrophe, which an address may have, and without."""
     if email is None:
         return ()

@@ -87,10 +87,15 @@ class Rig:
         jobs.pull(self.folder, clock=self.clock, environ=self.sandbox.environment())
 
     def check(self) -> CheckResult:
-        return flow.check(self.folder, self.approved(), clock=self.clock)
+        return flow.check(self.folder, self.approved(), clock=self.clock, environ=self.sandbox.environment())
 
     def plan(self, **options: Any) -> PlanResult:
-        return flow.plan(self.folder, self.approved(), clock=self.clock, created_by="Dana Analyst", **options)
+        given: dict[str, Any] = {
+            "clock": self.clock,
+            "environ": self.sandbox.environment(),
+            "created_by": "Dana Analyst",
+        } | options
+        return flow.plan(self.folder, self.approved(), **given)
 
     def days(self, number: float) -> None:
         """Let time pass."""
