@@ -17,7 +17,7 @@ from recon.resubscribe.answers import STOPPING, Answer, remedy
 from recon.resubscribe.outcomes import Outcome
 from recon.resubscribe.staleness import staleness
 from recon.resubscribe.steps_evidence import NEWER_OPT_OUT, WORKLIST, Task
-from recon.resubscribe.telling import outcome_of, untried
+from recon.resubscribe.telling import outcome_of, stale_outcome, untried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -176,7 +176,7 @@ class Carrier:
     def unreached(self, steps: Sequence[Step], code: str, message: str) -> None:
         """Say of a person's steps that aren't settled why they weren't reached in this run."""
         for step in steps:
-            if not self._resting(Task(step)):
+            if not self._resting(Task(step)) and self._state(Task(step)).result != "failed":
                 self._unsure[step.number] = untried(step, code, message)
 
     def outcomes(self, steps: Sequence[Step]) -> list[Outcome]:
@@ -352,6 +352,10 @@ class Carrier:
         )
 
     def _set_aside(self, task: Task, code: str, seen: Seen | None) -> None:
+        """Say of a task that it is stale: in the ledger, but for a clear that no verdict allows, of which the ledger takes no intent."""
+        if task.clears and self._evidence.verdict(task.step) is None:
+            self._unsure[task.label] = stale_outcome(task.step, "no_accepted_verdict", self._evidence.now())
+            return
         self._evidence.set_aside(task, code, seen.values if seen is not None and seen.there else None, self._way(task))
 
     def _way(self, task: Task) -> str:

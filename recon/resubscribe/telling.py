@@ -48,6 +48,15 @@ def untried(step: Step, code: str, message: str) -> Outcome:
     return Outcome(step.number, step.key, "unprocessed", retryable=True, code=code, message=message)
 
 
+def stale_outcome(step: Step, code: str | None, at: str | None) -> Outcome:
+    """A step that is left as it is; one that was so already is as good as done."""
+    text = MEANINGS.get(code or "", "The record isn't what the plan was made for.")
+    if code == ALREADY_SO:
+        return Outcome(step.number, step.key, "skipped_done", code=code, message=text, at=at)
+    again = "" if code == NEWER_OPT_OUT else " Pull and plan again."
+    return Outcome(step.number, step.key, "stale", code=code, message=f"{text}{again}", at=at)
+
+
 def _of_state(step: Step, state: State) -> Outcome:
     if state.open is not None:
         if state.way == WORKLIST:
@@ -59,11 +68,7 @@ def _of_state(step: Step, state: State) -> Outcome:
     if state.result == "done":
         return Outcome(step.number, step.key, "done", code=state.code, at=state.at)
     if state.result == "stale":
-        text = MEANINGS.get(state.code or "", "The record isn't what the plan was made for.")
-        if state.code == ALREADY_SO:
-            return Outcome(step.number, step.key, "skipped_done", code=ALREADY_SO, message=text, at=state.at)
-        again = "" if state.code == NEWER_OPT_OUT else " Pull and plan again."
-        return Outcome(step.number, step.key, "stale", code=state.code, message=f"{text}{again}", at=state.at)
+        return stale_outcome(step, state.code, state.at)
     if state.result == "failed":
         message = remedy(state.code, retryable=state.retryable)
         return Outcome(step.number, step.key, "failed", state.retryable, state.code, message, state.at)

@@ -3,32 +3,114 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+from starlette.responses import JSONResponse
 
 from recon import jobs, settings
 from recon.clock import SetClock, iso
 from recon.ledger import Draft, Ledger, kinds
 from recon.resubscribe.apply import apply
-from recon.resubscribe.outcomes import Applied
 from recon.resubscribe.plan_file import Approval, Approved, Plan, Step, write_plan
-from recon.sandbox import sales_connect
+from recon.sandbox import gateway, sales_connect
 from recon.sandbox.box import DEFAULT_AT, Sandbox
 from recon.sandbox.salesforce import records
+from recon.sandbox.salesforce.app import create_app
+from recon.sandbox.serving import Serving
 from recon.sandbox.store import text_time
 from recon.settings_file import literal
 from recon.snapshot import newest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from recon.resubscribe.outcomes import Applied
 
 STANDARD = "HasOptedOutOfEmail"
 OUT = datetime(2026, 11, 2, 15, 30, tzinfo=UTC)
 ACTOR = "Ida Admin"
 FILE = "a" * 64
 _TABLES = ("lead", "contact", "history", "person", "unsubscribe", "unsubscribe_history")
+
+
+@dataclass
+class Fault:
+    """What goes wrong with requests whose method and path match.
+
+    Attributes
+    ----------
+    kind
+        refuse: the answer is `status` and nothing happens; lose: it happens and the answer is `status`; drop: it happens, and the
+        connection breaks before the answer is whole; act: only `action` is done, before it happens.
+    skip, times
+        How many matching requests go well first, and how many are then spoiled.
+    """
+
+    method: str
+    path: str
+    kind: str
+    status: int = 503
+    code: str = "SERVER_UNAVAILABLE"
+    skip: int = 0
+    times: int = 1
+    action: Callable[[], object] | None = None
+
+    def meets(self, scope: Scope) -> bool:
+        if scope["method"] != self.method or self.path not in scope["path"] or not self.times:
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.times -= 1
+        return True
+
+
+@dataclass
+class Faulty:
+    """An application with faults."""
+
+    app: ASGIApp
+    faults: list[Fault] = field(default_factory=list)
+    asked: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.append(
+            (scope["method"], scope["path"], {name.decode(): value.decode() for name, value in scope["headers"]})
+        )
+        fault = next((each for each in self.faults if each.meets(scope)), None)
+        if fault is None:
+            await self.app(scope, receive, send)
+            return
+        if fault.action is not None:
+            fault.action()
+        if fault.kind == "act":
+            await self.app(scope, receive, send)
+            return
+        if fault.kind != "refuse":
+            await self.app(scope, receive, _nowhere)
+        if fault.kind == "drop":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"99")]})
+            return
+        body = [{"message": "spoiled", "errorCode": fault.code}]
+        await JSONResponse(body, fault.status)(scope, receive, send)
+
+    def writes(self) -> list[str]:
+        return [
+            path
+            for method, path, _ in self.asked
+            if method in ("PATCH", "PUT") or (method == "POST" and "/people/" in path)
+        ]
+
+
+async def _nowhere(message: object) -> None:
+    """Sends nothing."""
 
 
 @dataclass
@@ -51,6 +133,11 @@ class ApplyWorld:
         self.clock = SetClock(DEFAULT_AT)
         self.box = Sandbox(clock=self.clock)
         self.store = self.box.store
+        org_app = create_app(self.store, self.box.org)
+        self.end_sessions = org_app.state.login.end_sessions
+        token = self.box.environment()["RECON_GATEWAY_TOKEN"]
+        self.salesforce, self.gateway = Faulty(org_app), Faulty(gateway.create_app(self.store, token=token))
+        self._servers = Serving(self.salesforce), Serving(self.gateway)
         self.ids = self._people()
         with self.store.transaction() as db:
             self._rows = {name: [tuple(row) for row in db.execute(f"SELECT * FROM {name}")] for name in _TABLES}
@@ -92,6 +179,9 @@ class ApplyWorld:
 
     def reset(self) -> None:
         """The systems as they were at first."""
+        for each in (self.salesforce, self.gateway):
+            each.faults.clear()
+            each.asked.clear()
         self.clock.set(DEFAULT_AT)
         with self.store.transaction() as db:
             for name in reversed(_TABLES):
@@ -128,8 +218,25 @@ class ApplyWorld:
     def unsubscribed(self, person: str) -> bool:
         return any(row[0] == person for row in self.state()["out"])
 
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Those of the sandbox, led through the faults."""
+        values = self.box.settings()
+        salesforce, people = self._servers
+        values["salesforce"]["instance_url"] = salesforce.url
+        values["sales_connect"]["gateway"]["url"] = people.url
+        return values
+
+    def unsubscribe(self, person: str) -> None:
+        """The person clicks, a minute later."""
+        self.clock.advance(timedelta(minutes=1))
+        sales_connect.unsubscribe(self.store, person, source="clicked_link")
+
     def close(self) -> None:
+        for server in self._servers:
+            server.ask_to_stop()
         self.box.close()
+        for server in self._servers:
+            server.stop()
 
 
 class Workspace:
@@ -138,7 +245,7 @@ class Workspace:
     def __init__(self, world: ApplyWorld, folder: Path, *, gateway: bool = True, **sections: dict[str, Any]) -> None:
         self.world, self.folder = world, folder
         folder.mkdir(parents=True, exist_ok=True)
-        values = world.box.settings()
+        values = world.settings()
         values["salesforce"] |= {"backoff_seconds": 0.0, "retries": 2, "poll_seconds": 0.01}
         values["sales_connect"]["gateway"] |= {"backoff_seconds": 0.0, "retries": 2}
         for name, given in sections.items():
@@ -241,7 +348,7 @@ class Workspace:
         run = self.folder / "reports" / plan.run_id
         run.mkdir(parents=True, exist_ok=True)
         write_plan(plan, run / "plan.json")
-        (run / "manifest.json").write_text(_json(jobs.settings_in_force(loaded)))
+        (run / "manifest.json").write_text(json.dumps(jobs.settings_in_force(loaded)))
         if verdicts:
             self.add_verdicts(numbered)
         return run / "plan.json"
@@ -270,12 +377,6 @@ class Workspace:
             return [
                 (entry.kind, entry.data) for entry in ledger.entries() if entry.kind in ("run", "intent", "outcome")
             ]
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value)
 
 
 def results(applied: Applied) -> list[tuple[int, str, str | None]]:
