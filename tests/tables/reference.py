@@ -118,8 +118,8 @@ class World:
     rows
         uid -> row: the columns of its table, and uid, system, id, object, email, address, opted_out, carries, kind (choice, bounce or
         user, where it is opted out), link (linked, stale, broken or None).
-    joins
-        All pairs that belong to one person.
+    joins, between
+        All pairs that belong to one person; the same by pair.
     cluster, star
         uid -> the smallest uid of its cluster, and of its sync component.
     """
@@ -167,6 +167,9 @@ class World:
         for one, other in itertools.combinations(self.rows.values(), 2):
             if one["address"] is not None and one["address"] == other["address"] and one["address"] not in never:
                 self.joins.append((one["uid"], "address", other["uid"]))
+        self.between: dict[frozenset[str], set[str]] = {}
+        for a, kind, b in self.joins:
+            self.between.setdefault(frozenset({a, b}), set()).add(kind)
         self.cluster = _smallest(self.rows, self.joins)
         self.star = _smallest(self.rows, syncing)
 
@@ -185,13 +188,13 @@ class World:
         """The rows of this row's sync component, itself too."""
         return [other for other in self.rows.values() if self.star[other["uid"]] == self.star[row["uid"]]]
 
-    def joined(self, kind: str, one: Row, other: Row) -> bool:
-        """Whether two rows are joined directly by this kind."""
-        return any({one["uid"], other["uid"]} == {a, b} and kind == k for a, k, b in self.joins)
-
     def kinds_between(self, one: str, other: str) -> list[str]:
         """By what two rows are joined directly."""
-        return [kind for kind in KINDS if any({one, other} == {a, b} and kind == k for a, k, b in self.joins)]
+        return [kind for kind in KINDS if kind in self.between.get(frozenset({one, other}), ())]
+
+    def joined(self, kind: str, one: Row, other: Row) -> bool:
+        """Whether two rows are joined directly by this kind."""
+        return kind in self.kinds_between(one["uid"], other["uid"])
 
 
 def _smallest(uids: Iterable[str], joins: list[Join]) -> dict[str, str]:
