@@ -14,8 +14,8 @@
 Everything that recon raises on purpose is a `ReconError`, so a script writes::
 
     try:
-        recon.jobs.diff(...)
-    except recon.ReconError as error:
+        recon.jobs.reconcile(...)
+    except recon.errors.ReconError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
 """

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,10 +69,12 @@ class Table:
     def conform(self, table: pa.Table) -> pa.Table:
         """Bring an Arrow table to this shape: columns in order, types cast, absent columns null, others dropped.
 
+        A floating-point NaN is how some frames write null, so it becomes null.
+
         Raises
         ------
         ValueError
-            If a required column is absent or holds nulls, or a value can't be cast. Readers of outside data find and name such
+            If a required column is absent or holds nulls, a column is there twice, or a value can't be cast. Readers of outside data find and name such
             rows before they come here.
         """
         columns = []
@@ -81,13 +84,37 @@ class Table:
                     raise ValueError(f"{self.name}: the required column {column.name!r} is absent")
                 columns.append(pa.nulls(table.num_rows, column.arrow))
                 continue
-            values = table.column(column.name)
-            if values.type != column.arrow:
-                values = values.cast(column.arrow)
+            values = _cast(table, column, self.name)
             if column.required and values.null_count:
                 raise ValueError(f"{self.name}: {values.null_count} nulls in the required column {column.name!r}")
             columns.append(values)
         return pa.table(columns, schema=self.schema)
+
+
+def _cast(table: pa.Table, column: Column, name: str) -> pa.ChunkedArray:
+    """One column in its type."""
+    if table.column_names.count(column.name) > 1:
+        raise ValueError(f"{name}: the column {column.name!r} is there more than once")
+    values = table.column(column.name)
+    if values.type == column.arrow:
+        return values
+    if pa.types.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    if values.null_count == len(values):
+        # Whatever type an empty column was given: Arrow makes no moment of a float, null or not.
+        return pa.chunked_array([pa.nulls(len(values), column.arrow)])
+    try:
+        if column.kind == "flag" and (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+            # Arrow takes every number but 0 for true.
+            known = pc.is_in(values, value_set=pa.array([0, 1], values.type), skip_nulls=True)
+            if not pc.all(pc.or_(known, pc.is_null(values)), min_count=0).as_py():
+                raise ValueError(f"{name}: the column {column.name!r} holds numbers that are neither 0 nor 1")
+        return values.cast(column.arrow)
+    except pa.ArrowException as error:
+        # Arrow's own text may quote a value, which may be an address.
+        raise ValueError(
+            f"{name}: the column {column.name!r} is of type {values.type}, and not all of it can be read as {column.arrow}"
+        ) from error
 
 
 PEOPLE = Table(
