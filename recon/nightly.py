@@ -10,13 +10,11 @@ reached at once: if any of them carries an opt-out, all have it afterwards.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import narwhals.stable.v2 as nw
-
-from recon.clock import UTC
 
 if TYPE_CHECKING:
     from recon.engine import Engine, Frame

@@ -104,7 +104,14 @@ def test_both_engines_leave_the_same_bytes(exports: tuple[Path, Population], tmp
 
 def test_foreign_headers_are_mapped(exports: tuple[Path, Population], tmp_path: Path) -> None:
     folder, _ = exports
-    given = ["--people", folder / "foreign.csv", "--leads", folder / "leads.csv", "--contacts", folder / "contacts.csv"]
+    given: list[str | Path] = [
+        "--people",
+        folder / "foreign.csv",
+        "--leads",
+        folder / "leads.csv",
+        "--contacts",
+        folder / "contacts.csv",
+    ]
     columns = [f"--column={name}={header}" for name, header in FOREIGN_HEADERS.items()]
     assert recon("diff", *given, *columns, "--out", "mapped", cwd=tmp_path).returncode == 0
     assert recon("diff", *files(folder), "--out", "plain", cwd=tmp_path).returncode == 0
@@ -141,7 +148,7 @@ def test_a_refused_run_leaves_an_earlier_one_as_it_was(exports: tuple[Path, Popu
     assert recon("diff", *files(exports[0]), "--out", "out", cwd=tmp_path).returncode == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     (tmp_path / "people.csv").write_text("person_id,unsubscribed\n1,\n")
-    given = ["--people", "people.csv", "--leads", exports[0] / "leads.csv", "--out", "out"]
+    given: list[str | Path] = ["--people", "people.csv", "--leads", exports[0] / "leads.csv", "--out", "out"]
     assert recon("diff", *given, cwd=tmp_path).returncode == 2
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 

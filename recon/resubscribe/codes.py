@@ -9,9 +9,7 @@ Severity = Literal["reject", "warn", "off", "no_op"]
 
 _GDPR = "GDPR Art. 7(1): the controller shall be able to demonstrate consent"
 _SUBSEQUENT = "15 USC 7704(a)(4)(B): only affirmative consent subsequent to the request lifts the bar"
-_REMOVE = (
-    "AdobeDocs, resubscribing-an-unsubscribe: an admin removes it and can demonstrate that the authorisation is documented"
-)
+_REMOVE = "AdobeDocs, resubscribing-an-unsubscribe: an admin removes it and can demonstrate that the authorisation is documented"
 _CARD = "AdobeDocs, sales-connect-and-gdpr-compliance: the Compliance Card's fields"
 _FOUR_EYES = "recon's rule: nobody approves what they asked for, or what is done to themselves"
 _ONE_ROW = "recon's rule: one row an address, so that one approval stands behind a change"

@@ -89,6 +89,7 @@ def test_what_would_not_stick_is_left_out(rig: Rig) -> None:
     rig.approve("ada@example.com")
     plan = rig.plan().plan
     cleared = {step.key for step in plan.steps}
+    assert plan.approved is not None
     assert cleared in ({f"sales_connect:{person}", f"salesforce:{record}", f"sales_connect:{other}"}, set())
     if not cleared:
         assert plan.blocked or plan.approved.accepted == 0

@@ -159,18 +159,18 @@ def test_summary_adds_up_over_a_population() -> None:
     parts = []
     with store.transaction() as db:
         for table, sobject in (("lead", "Lead"), ("contact", "Contact")):
-            for row in db.execute(f"SELECT * FROM {table}").fetchall():
-                parts.append(
-                    {
-                        "record_id": row["Id"],
-                        "object": sobject,
-                        "email": row["Email"],
-                        "opted_out": bool(row["HasOptedOutOfEmail"]),
-                        "is_converted": sobject == "Lead" and bool(row["IsConverted"]),
-                        "converted_contact_id": row["ConvertedContactId"] if sobject == "Lead" else None,
-                        "is_deleted": bool(row["IsDeleted"]),
-                    }
-                )
+            parts += [
+                {
+                    "record_id": row["Id"],
+                    "object": sobject,
+                    "email": row["Email"],
+                    "opted_out": bool(row["HasOptedOutOfEmail"]),
+                    "is_converted": sobject == "Lead" and bool(row["IsConverted"]),
+                    "converted_contact_id": row["ConvertedContactId"] if sobject == "Lead" else None,
+                    "is_deleted": bool(row["IsDeleted"]),
+                }
+                for row in db.execute(f"SELECT * FROM {table}").fetchall()
+            ]
     store.close()
     result = reconcile(
         frame, pa.Table.from_pylist(parts, schema=RECORDS.conform(pa.Table.from_pylist(parts)).schema).to_pandas()
