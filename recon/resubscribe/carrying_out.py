@@ -196,6 +196,8 @@ class Carrier:
             if task.step.system == "sales_connect" and task.step.system in self._systems.writers:
                 # Salesforce was written in between, and a person can click at any moment.
                 seen |= self._systems.read([task.step])
+                if self._why_not(task, seen[task.step.key]) == NEWER_OPT_OUT:
+                    self._put_back(clears)
             self._one(task, seen.get(task.step.key))
             if self._state(task).result != "done" and not self._on_worklist(task):
                 self._leave(waiting, {}, seen, task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -260,6 +261,18 @@ class Workspace:
             values["run"] = {"people": str(self.snapshot.people)}
             del values["sales_connect"]["gateway"]["url"]
             self.write_settings(values)
+
+    def copied(self, folder: Path) -> Workspace:
+        """The same in another folder."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return self.in_folder(folder)
+
+    def in_folder(self, folder: Path) -> Workspace:
+        """A copy that was made already."""
+        made = object.__new__(type(self))
+        made.world, made.folder = self.world, folder
+        made.snapshot = newest(folder / "snapshots")
+        return made
 
     def write_settings(self, values: dict[str, dict[str, Any]]) -> None:
         lines: list[str] = []

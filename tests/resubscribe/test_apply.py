@@ -30,6 +30,12 @@ def shared() -> Iterator[ApplyWorld]:
     world.close()
 
 
+@pytest.fixture(scope="module")
+def template(shared: ApplyWorld, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    shared.reset()
+    return Workspace(shared, tmp_path_factory.mktemp("template"))
+
+
 @pytest.fixture
 def world(shared: ApplyWorld) -> ApplyWorld:
     shared.reset()
@@ -37,8 +43,8 @@ def world(shared: ApplyWorld) -> ApplyWorld:
 
 
 @pytest.fixture
-def workspace(world: ApplyWorld, tmp_path: Path) -> Workspace:
-    return Workspace(world, tmp_path)
+def workspace(world: ApplyWorld, template: Workspace, tmp_path: Path) -> Workspace:
+    return template.copied(tmp_path)
 
 
 def rows(workspace: Workspace, name: str) -> list[dict[str, str]]:
