@@ -78,7 +78,7 @@ def test_reading_bytes_never_fails_in_another_way(text: bytes) -> None:
         {1: 1},
         b"x",
         {1, 2},
-        object(),
+        ...,
     ],
     ids=repr,
 )
