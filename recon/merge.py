@@ -26,7 +26,7 @@ CAUSES_NAMED = 3
 
 _ROW_COLUMNS = (
     *("system", "id", "object", "email", "opted_out", "carries", "kind", "own_at", "resubscribed_at"),
-    *("is_converted", "converted_contact_id", "fields", "salesforce_id"),
+    *("is_converted", "converted_contact_id", "fields", "salesforce_id", "how"),
 )
 
 
@@ -50,6 +50,7 @@ def rows(people: Frame, records: Frame, settings: Settings, engine: Engine) -> F
         * `n`: the row's number, by system and id; `system`, `id`, `object`, `email`, `address`, `opted_out`
         * `carries`: does the sync carry the row's flag (account level; an unknown level counts as account)
         * `kind`: of an opted-out row: choice, bounce or user; else null
+        * `how`: how an opted-out person came to be so, where that is known
         * `own_at`: when the row was opted out, where it is and that is known; `resubscribed_at`
         * `is_converted`; `fields`: standard or custom where only that field is ticked and the setting is `both`, else null
         * `a`: the number of the first row with the same address; null where the address joins nothing
@@ -103,6 +104,7 @@ def _people_rows(people: Frame) -> Frame:
         converted_contact_id=nw.lit(None, nw.String),
         fields=nw.lit(None, nw.String),
         salesforce_id=_not_blank("salesforce_id"),
+        how=nw.when(out).then(nw.col("unsubscribe_source")),
     ).select(*_ROW_COLUMNS)
 
 
@@ -128,6 +130,7 @@ def _record_rows(records: Frame, settings: Settings) -> Frame:
             own_at=nw.when(out).then(nw.col("opted_out_at")),
             converted_contact_id=nw.when(nw.col("object") == "Lead").then(nw.col("converted_contact_id")),
             salesforce_id=nw.lit(None, nw.String),
+            how=nw.lit(None, nw.String),
         )
         .select(*_ROW_COLUMNS)
     )

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from recon.reconcile import Reconciliation
     from recon.settings import Settings
 
+#: How people come to be unsubscribed (Unsubscribe History Card; Unsubscribe Overview).
+SOURCES = ("manual", "clicked_link", "salesforce_sync", "bounce")
+
 UNUSABLE = Table(
     "unusable",
     "one value that can't be used: its record is kept, but the value joins nothing",
@@ -136,9 +139,14 @@ def _coverage(result: Reconciliation) -> dict[str, dict[str, int]]:
     }
 
 
-def _opted_out(result: Reconciliation) -> dict[str, int]:
+def _opted_out(result: Reconciliation) -> dict[str, Any]:
     """Opted-out records a system, and clusters by the side that says so."""
-    rows = _counts(result, result.found.filter(nw.col("opted_out")), "system")
+    out = _counts(result, result.found.filter(nw.col("opted_out")), "system", "how")
+    rows = {system: sum(n for (each, _), n in out.items() if each == system) for system in (SALES_CONNECT, SALESFORCE)}
+    sources = dict.fromkeys((*SOURCES, "unknown"), 0)
+    for (system, source), number in out.items():
+        if system == SALES_CONNECT:
+            sources[source if source in SOURCES else "unknown"] += number
     sides = result.found.select(
         "c",
         _sc=nw.col("system") == SALES_CONNECT,
@@ -150,8 +158,8 @@ def _opted_out(result: Reconciliation) -> dict[str, int]:
     clusters = sides.group_by("c").agg(*(nw.col(name).any() for name in names))
     counted = _counts(result, clusters, *names)
     return {
-        SALES_CONNECT: rows.get((SALES_CONNECT,), 0),
-        SALESFORCE: rows.get((SALESFORCE,), 0),
+        **rows,
+        "sources": sources,
         "clusters": sum(number for (_, _, sc, sf), number in counted.items() if sc or sf),
         "both_sides": counted.get((True, True, True, True), 0),
         "sales_connect_only": counted.get((True, True, True, False), 0),
