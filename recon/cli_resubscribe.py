@@ -1,4 +1,4 @@
-"""The command line of the resubscribe flow: check, policy, plan, apply, verify, undo, ledger."""
+"""The command line of the resubscribe flow: check, policy, plan, apply, ledger."""
 
 from __future__ import annotations
 
@@ -129,11 +129,8 @@ def plan_diff(old: Path, new: Path) -> None:
 @click.option(
     "--actor", required=True, help="Who carries it out; stands in the ledger, and in Sales Connect's history."
 )
-@click.option(
-    "--worklist", type=existing_file, help="A worklist.csv that an admin ticked: takes back what was done by hand."
-)
 @click.option("--inside-guard-window", is_flag=True, help="Write although the nightly run is near.")
-def apply_plan(workspace: Path, file: Path, actor: str, worklist: Path | None, inside_guard_window: bool) -> None:  # noqa: FBT001
+def apply_plan(workspace: Path, file: Path, actor: str, inside_guard_window: bool) -> None:  # noqa: FBT001
     """Carry a plan out, or go on with one that was interrupted. Exits with 3 if anything is left."""
     from recon.resubscribe.apply import apply
 
@@ -141,36 +138,11 @@ def apply_plan(workspace: Path, file: Path, actor: str, worklist: Path | None, i
         workspace,
         file,
         actor=actor,
-        worklist=worklist,
         inside_guard_window=inside_guard_window,
         progress=progress(),
     )
     say("\n".join(done.lines()))
     click.get_current_context().exit(done.exit_code)
-
-
-@click.command()
-@workspace
-@click.option("--run", "run_id", help="The run whose plan was applied; the newest one by default.")
-def verify(workspace: Path, run_id: str | None) -> None:
-    """After a nightly run: did every resubscribe stick? Exits with 3 if anything was reverted."""
-    from recon.resubscribe.verify import verify as hold
-
-    found = hold(workspace, run_id=run_id, progress=progress())
-    say("\n".join(found.lines()))
-    click.get_current_context().exit(found.exit_code)
-
-
-@click.command()
-@workspace
-@click.argument("run_id", metavar="RUN")
-def undo(workspace: Path, run_id: str) -> None:
-    """Make a plan that puts back the opt-outs that a RUN cleared. It only ever opts out."""
-    from recon.resubscribe.show import plan_lines
-    from recon.resubscribe.undo import undo as take_back
-
-    result = take_back(workspace, run_id)
-    say("\n".join([*plan_lines(result.plan), "", f"Plan: {result.path}"]))
 
 
 @click.group()
@@ -274,4 +246,4 @@ def _opened(folder: Path) -> Any:
     return evidence.open_ledger(loaded, from_environment())
 
 
-COMMANDS = (check, policy, plan, apply_plan, verify, undo, ledger)
+COMMANDS = (check, policy, plan, apply_plan, ledger)
