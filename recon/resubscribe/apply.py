@@ -17,20 +17,24 @@ from recon.ledger import Ledger
 from recon.progress import SILENT
 from recon.resubscribe import refusals
 from recon.resubscribe.before import save_before, saved_before
-from recon.resubscribe.carrying_out import Carrier, Stopped, Systems
+from recon.resubscribe.bulk_steps import BulkSteps
+from recon.resubscribe.bulk_update import BulkUpdate
+from recon.resubscribe.carrying_out import Carrier
 from recon.resubscribe.connect_writer import ConnectWriter
 from recon.resubscribe.live import LivePeople, LiveSalesforce
 from recon.resubscribe.outcomes import APPLY_FILE, Applied, write_outcomes
 from recon.resubscribe.plan_file import read_plan
 from recon.resubscribe.salesforce_writer import SalesforceWriter
 from recon.resubscribe.steps_evidence import StepsEvidence, Task
+from recon.resubscribe.systems import Stopped, Systems
 from recon.sources.guard import window_met
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from recon.clock import Clock
     from recon.progress import Progress
+    from recon.resubscribe.live import Seen
     from recon.resubscribe.outcomes import Outcome
     from recon.resubscribe.plan_file import Plan, Step
     from recon.settings import Settings
@@ -39,6 +43,9 @@ if TYPE_CHECKING:
 
 #: After so many people in a row that couldn't be read, the rest is not tried.
 _PATIENCE = 3
+_NOT_IN_JOB = "The Bulk job did not come to it: apply the same plan again."
+#: Records that are read, written by jobs and read again together. Salesforce works in batches of 10,000.
+_JOB_RECORDS = 10_000
 _WINDOW = "The guard window around the nightly run has begun: apply the same plan again after it."
 
 
@@ -127,6 +134,7 @@ class _Run:
         self._connection: Connection | None = None
         self._client: GatewayClient | None = None
         self._earlier = {step.number for step in plan.steps if evidence.state(Task(step)).result == "done"}
+        self._way = "rest"
         self._resumed = any(evidence.state(Task(step)).attempts for step in plan.steps)
 
     def carry_out(self, stack: ExitStack, actor: str, environ: Mapping[str, str], progress: Progress) -> Applied:
@@ -148,7 +156,7 @@ class _Run:
         self._evidence.run({"clear": clears, "set": len(self._plan.steps) - clears})
         try:
             with progress.task("Apply", len(self._plan.steps), "records") as task:
-                self._row_by_row(carrier, task.advance)
+                self._go(carrier, systems, task.advance)
         finally:
             outcomes = self._outcomes(carrier)
             self._write(outcomes, actor, iso(started))
@@ -226,10 +234,65 @@ class _Run:
             systems.writers["sales_connect"] = ConnectWriter(client, connect_settings.gateway, actor)
         return systems
 
-    def _row_by_row(self, carrier: Carrier, advance: Callable[[int], None]) -> None:
+    def _go(self, carrier: Carrier, systems: Systems, advance: Callable[[int], None]) -> None:
+        persons = list(self._persons.values())
+        if self._connection is None or systems.salesforce is None:
+            self._row_by_row(carrier, persons, advance)
+            return
+        jobs = BulkUpdate(self._connection, self._loaded.salesforce, self._sleep)
+        bulk = BulkSteps(jobs, systems.salesforce, self._evidence)
+        bulk.go_on(self._plan.steps)
+        waiting = sum(
+            step.system == "salesforce" and not self._evidence.state(Task(step)).final for step in self._plan.steps
+        )
+        if waiting <= self._loaded.salesforce.bulk_updates_above:
+            self._row_by_row(carrier, persons, advance)
+            return
+        self._way = "bulk"
+        for part in _parts(persons):
+            seen = self._by_job(carrier, systems, bulk, part)
+            self._row_by_row(carrier, part, advance, seen)
+
+    def _by_job(
+        self, carrier: Carrier, systems: Systems, bulk: BulkSteps, persons: list[list[Step]]
+    ) -> dict[str, Seen] | None:
+        """Write the records of some people in Salesforce by jobs; returns the records as they are then, None where that isn't known.
+
+        What a job could not write for now is left for row by row.
+        """
+        assert systems.salesforce is not None
+        open_persons = [
+            steps for steps in persons if not carrier.at_rest(steps) and not self._window_open(carrier, steps)
+        ]
+        steps = [step for of_person in open_persons for step in of_person]
+        try:
+            seen = systems.read(steps)
+            tasks = [task for of_person in open_persons for task in carrier.review(of_person, seen)]
+            bulk.write([task for task in tasks if task.step.system == "salesforce"])
+            for task in tasks:
+                state = self._evidence.state(task)
+                if state.result == "unprocessed":
+                    carrier.unreached([task.step], state.code or "unprocessed", _NOT_IN_JOB)
+            cleared = [step for step in steps if step.system == "salesforce" and step.direction == "clear"]
+            histories = systems.salesforce.histories(cleared)
+            for of_person in open_persons:
+                carrier.overwritten(of_person, histories)
+            return systems.salesforce.read(step for step in steps if step.system == "salesforce")
+        except SourceError as error:
+            for of_person in open_persons:
+                carrier.unreached(of_person, "unreadable", error.message)
+            return None
+
+    def _row_by_row(
+        self,
+        carrier: Carrier,
+        persons: list[list[Step]],
+        advance: Callable[[int], None],
+        seen: Mapping[str, Seen] | None = None,
+    ) -> None:
         stopped: tuple[str, str] | None = None
         unread = 0
-        for steps in self._persons.values():
+        for steps in persons:
             if stopped is not None:
                 carrier.unreached(steps, *stopped)
                 continue
@@ -237,7 +300,7 @@ class _Run:
                 carrier.unreached(steps, "guard_window", _WINDOW)
                 continue
             try:
-                carrier.person(steps)
+                carrier.person(steps, seen)
                 unread = 0
             except Stopped as error:
                 stopped = (error.code, error.message)
@@ -270,6 +333,7 @@ class _Run:
             "started_at": started_at,
             "finished_at": self._evidence.now(),
             "resumed": self._resumed,
+            "salesforce": self._way,
             "api_calls": {
                 "salesforce": 0 if self._connection is None else self._connection.calls,
                 "sales_connect": 0 if self._client is None else self._client.calls,
@@ -277,6 +341,20 @@ class _Run:
             "api_usage": None if self._connection is None else self._connection.api_usage,
         }
         write_outcomes(self._plan, outcomes, about, self._folder)
+
+
+def _parts(persons: list[list[Step]]) -> Iterator[list[list[Step]]]:
+    """People in parts of so many records: few enough that they don't change much between the last look at them and the job."""
+    part: list[list[Step]] = []
+    held = 0
+    for steps in persons:
+        part.append(steps)
+        held += len(steps)
+        if held >= _JOB_RECORDS:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
 
 
 def _addresses(plan: Plan, loaded: Settings) -> dict[str, str | None]:

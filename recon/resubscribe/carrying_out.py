@@ -9,71 +9,24 @@ The rules that hold whatever happens:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from recon.errors import SourceError
-from recon.resubscribe.answers import STOPPING, Answer, remedy
+from recon.resubscribe.answers import STOPPING, remedy
 from recon.resubscribe.outcomes import Outcome
-from recon.resubscribe.staleness import staleness
-from recon.resubscribe.steps_evidence import NEWER_OPT_OUT, WORKLIST, Task
+from recon.resubscribe.staleness import opted_out_since, staleness
+from recon.resubscribe.steps_evidence import BULK, NEWER_OPT_OUT, WORKLIST, Task
+from recon.resubscribe.systems import Stopped
 from recon.resubscribe.telling import outcome_of, stale_outcome, untried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from recon.resubscribe.live import LivePeople, LiveSalesforce, Seen
+    from recon.resubscribe.answers import Answer
+    from recon.resubscribe.live import Change, Seen
     from recon.resubscribe.plan_file import Step
     from recon.resubscribe.steps_evidence import State, StepsEvidence
-
-
-class Writer(Protocol):
-    """Writes one record of one system."""
-
-    way: str
-
-    def write(self, task: Task, seen: Seen) -> Answer:
-        """Write a task's values, once."""
-        ...
-
-    def renew(self) -> None:
-        """Begin a new session."""
-        ...
-
-
-class Stopped(Exception):
-    """No other record can be written now; `code` and `message` say why."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-@dataclass(slots=True)
-class Systems:
-    """Both systems, as far as a plan needs them.
-
-    Attributes
-    ----------
-    salesforce, people
-        Read records and people; None where the plan has none, or there is no gateway.
-    writers
-        By system. Where Sales Connect has none, an admin does it by a worklist.
-    """
-
-    salesforce: LiveSalesforce | None = None
-    people: LivePeople | None = None
-    writers: dict[str, Writer] = field(default_factory=dict)
-
-    def read(self, steps: Sequence[Step]) -> dict[str, Seen]:
-        """The records as they are now, by `Step.key`; people only where there is a gateway. Raises SourceError."""
-        found: dict[str, Seen] = {}
-        if self.salesforce is not None:
-            found |= self.salesforce.read(step for step in steps if step.system == "salesforce")
-        if self.people is not None:
-            found |= {step.key: self.people.read(step) for step in steps if step.system == "sales_connect"}
-        return found
+    from recon.resubscribe.systems import Systems, Writer
 
 
 class Carrier:
@@ -107,8 +60,15 @@ class Carrier:
         self._retries, self._backoff, self._sleep = retries, backoff, sleep
         self._unsure: dict[int | str, Outcome] = {}
 
-    def person(self, steps: Sequence[Step]) -> None:
+    def person(self, steps: Sequence[Step], seen: Mapping[str, Seen] | None = None) -> None:
         """Carry out the steps of one person, as far as they aren't carried out.
+
+        Parameters
+        ----------
+        steps
+            All steps of the person.
+        seen
+            The person's records in Salesforce, where they were read just now.
 
         Raises
         ------
@@ -124,7 +84,7 @@ class Carrier:
         clears = [Task(step) for step in steps if step.direction == "clear"]
         waiting = [task for task in clears if not self._resting(task)]
         if waiting:
-            self._clear(clears, waiting)
+            self._clear(clears, waiting, seen)
         self.put_back_owed(steps)
 
     def put_back_owed(self, steps: Sequence[Step]) -> None:
@@ -171,10 +131,11 @@ class Carrier:
 
     def at_rest(self, steps: Sequence[Step]) -> bool:
         """Whether nothing of a person is to be done: every step is settled or on the worklist, and no opt-out is to be put back."""
-        return all(self._resting(Task(step)) for step in steps) and not self.owed(steps)
+        tasks = [Task(step) for step in steps]
+        return all(self._resting(task) and not self._in_job(task) for task in tasks) and not self.owed(steps)
 
     def unreached(self, steps: Sequence[Step], code: str, message: str) -> None:
-        """Say of a person's steps that aren't settled why they weren't reached in this run."""
+        """Say of a person's steps that aren't settled why they aren't tried in this run (any more)."""
         for step in steps:
             if not self._resting(Task(step)) and self._state(Task(step)).result != "failed":
                 self._unsure[step.number] = untried(step, code, message)
@@ -190,8 +151,8 @@ class Carrier:
             found.append(unsure or told)
         return found
 
-    def _clear(self, clears: Sequence[Task], waiting: Sequence[Task]) -> None:
-        seen = self._systems.read([task.step for task in clears])
+    def _clear(self, clears: Sequence[Task], waiting: Sequence[Task], given: Mapping[str, Seen] | None) -> None:
+        seen = dict(given) if given is not None else self._systems.read([task.step for task in clears])
         for task in self._ready(clears, waiting, seen):
             if task.step.system == "sales_connect" and task.step.system in self._systems.writers:
                 # Salesforce was written in between, and a person can click at any moment.
@@ -225,7 +186,9 @@ class Carrier:
             return NEWER_OPT_OUT if set_again else None
         if state.final:
             return "person_failed" if state.result == "failed" else "person_stale"
-        if self._resting(task) or self._found(task, now):
+        if self._in_job(task) or task.label in self._unsure:
+            return "person_failed"
+        if self._on_worklist(task) or self._found(task, now):
             return None
         return self._why_not(task, now)
 
@@ -247,6 +210,22 @@ class Carrier:
                 self._unsure[task.label] = untried(
                     task.step, "person_failed", "Another record of the same person was not done: mend that first."
                 )
+
+    def overwritten(self, steps: Sequence[Step], histories: Mapping[str, Sequence[Change] | None]) -> None:
+        """Put back what a Bulk job took away from a person that opted out between the last look and the job.
+
+        A job knows no precondition, so that is looked for in the records' history afterwards. Errors as `person`.
+        """
+        clears = [Task(step) for step in steps if step.direction == "clear"]
+        for task in clears:
+            state = self._state(task)
+            if (
+                state.result == "done"
+                and state.way == BULK
+                and opted_out_since(task.step, histories.get(task.step.key))
+            ):
+                self._put_back(clears)
+                return
 
     def _put_back(self, clears: Sequence[Task]) -> None:
         """Set the opt-outs again that this plan took away, in this run or an earlier one, before anything else is said."""
@@ -365,8 +344,14 @@ class Carrier:
         return WORKLIST if writer is None else writer.way
 
     def _resting(self, task: Task) -> bool:
-        """Whether nothing is to be tried: it is settled, or waits for an admin, or isn't sure in this run."""
-        return self._state(task).final or self._on_worklist(task) or task.label in self._unsure
+        """Whether nothing is to be tried: it is settled, or waits for an admin or a job, or isn't sure in this run."""
+        waits = self._on_worklist(task) or self._in_job(task) or task.label in self._unsure
+        return waits or self._state(task).final
+
+    def _in_job(self, task: Task) -> bool:
+        """Whether a Bulk job was begun for it, of which nothing is known yet."""
+        state = self._state(task)
+        return state.open is not None and state.way == BULK
 
     def _on_worklist(self, task: Task) -> bool:
         state = self._state(task)

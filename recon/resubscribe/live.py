@@ -89,9 +89,7 @@ class LiveSalesforce:
         SourceError
             If Salesforce can't be read.
         """
-        groups: dict[tuple[str, tuple[str, ...]], list[Step]] = {}
-        for step in steps:
-            groups.setdefault((step.object, step.fields), []).append(step)
+        groups = _groups(steps)
         found: dict[str, Seen] = {}
         for (sobject, fields), of_group in groups.items():
             own = ("IsConverted",) if sobject == "Lead" else ()
@@ -105,25 +103,37 @@ class LiveSalesforce:
         return {step.key: found.get(step.key, Seen(gone="missing")) for of in groups.values() for step in of}
 
     def history(self, step: Step) -> list[Change] | None:
-        """The changes of a record's opt-out fields; None where the org keeps no history or shows none.
+        """The changes of one record's opt-out fields; see `histories`."""
+        return self.histories([step])[step.key]
+
+    def histories(self, steps: Iterable[Step]) -> dict[str, list[Change] | None]:
+        """The changes of records' opt-out fields, by `Step.key`; None where the org keeps no history or shows none.
 
         Raises
         ------
         SourceError
             If Salesforce can't be read.
         """
-        fields = ", ".join(f"'{name}'" for name in step.fields)
-        columns = ("Field", "NewValue", "CreatedDate")
-        soql = f"SELECT {', '.join(columns)} FROM {step.object}History WHERE {step.object}Id = '{_plain(step.id)}' AND Field IN ({fields})"  # noqa: S608 - as above
-        try:
-            pages = list(rest_pages(self._connection, soql, columns, f"{step.object}History"))
-        except AccessRefused:
-            return None
-        return [
-            Change(str(row["Field"]), _flag(row["NewValue"]), moment(row["CreatedDate"]))
-            for page in pages
-            for row in page
-        ]
+        found: dict[str, list[Change] | None] = {}
+        for (sobject, names), of_group in _groups(steps).items():
+            fields = ", ".join(f"'{name}'" for name in names)
+            parent = f"{sobject}Id"
+            columns = (parent, "Field", "NewValue", "CreatedDate")
+            for part in _parts(of_group, _IDS):
+                found |= {step.key: [] for step in part}
+                ids = ", ".join(f"'{_plain(step.id)}'" for step in part)
+                soql = f"SELECT {', '.join(columns)} FROM {sobject}History WHERE {parent} IN ({ids}) AND Field IN ({fields})"  # noqa: S608 - as above
+                try:
+                    pages = list(rest_pages(self._connection, soql, columns, f"{sobject}History"))
+                except AccessRefused:
+                    found |= dict.fromkeys((step.key for step in part), None)
+                    continue
+                for row in (row for page in pages for row in page):
+                    change = Change(str(row["Field"]), _flag(row["NewValue"]), moment(row["CreatedDate"]))
+                    changes = found.get(f"salesforce:{salesforce_id_18(str(row[parent]))}")
+                    if changes is not None:
+                        changes.append(change)
+        return found
 
 
 class LivePeople:
@@ -216,6 +226,14 @@ def _plain(record_id: str) -> str:
     if plain is None:
         raise SourceError("a step of the plan names a record by something that is no Salesforce id.")
     return plain
+
+
+def _groups(steps: Iterable[Step]) -> dict[tuple[str, tuple[str, ...]], list[Step]]:
+    """Steps by object and fields: what one query can read."""
+    groups: dict[tuple[str, tuple[str, ...]], list[Step]] = {}
+    for step in steps:
+        groups.setdefault((step.object, step.fields), []).append(step)
+    return groups
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -9,9 +9,10 @@ from recon.identity import address as comparable
 from recon.resubscribe.steps_evidence import ALREADY_SO, NEWER_OPT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from recon.resubscribe.live import Change, Seen
+    from recon.resubscribe.plan_file import Step
     from recon.resubscribe.steps_evidence import Task
 
 #: The codes of what is not carried out, each with its meaning.
@@ -87,8 +88,15 @@ def _record(task: Task, seen: Seen, history: Callable[[], list[Change] | None]) 
     changes = None if known is None else history()
     if known is None or changes is None:
         return "opt_out_date_unknown"
-    newer = any(change.value is not False and change.at.replace(microsecond=0) > known for change in changes)
-    return NEWER_OPT_OUT if newer else None
+    return NEWER_OPT_OUT if opted_out_since(task.step, changes) else None
+
+
+def opted_out_since(step: Step, changes: Sequence[Change] | None) -> bool:
+    """Whether a record's history tells of an opt-out that is newer than the one that the plan knew of."""
+    known = _text_time(step.opted_out_at)
+    if known is None or changes is None:
+        return False
+    return any(change.value is not False and change.at.replace(microsecond=0) > known for change in changes)
 
 
 def _second(at: datetime | None) -> datetime | None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from recon import jobs, settings
 from recon.clock import SetClock, iso
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from recon.resubscribe.outcomes import Applied
 
@@ -49,7 +49,8 @@ class Fault:
     ----------
     kind
         refuse: the answer is `status` and nothing happens; lose: it happens and the answer is `status`; drop: it happens, and the
-        connection breaks before the answer is whole; act: only `action` is done, before it happens.
+        connection breaks before the answer is whole; act: only `action` is done, before it happens; alter: the answer's body is
+        changed by `alter`; upload: the request's body is.
     skip, times
         How many matching requests go well first, and how many are then spoiled.
     """
@@ -62,6 +63,7 @@ class Fault:
     skip: int = 0
     times: int = 1
     action: Callable[[], object] | None = None
+    alter: Callable[[bytes], bytes] = bytes
 
     def meets(self, scope: Scope) -> bool:
         if scope["method"] != self.method or self.path not in scope["path"] or not self.times:
@@ -94,6 +96,12 @@ class Faulty:
         if fault.kind == "act":
             await self.app(scope, receive, send)
             return
+        if fault.kind == "upload":
+            await self.app(scope, _altered(receive, fault.alter), send)
+            return
+        if fault.kind == "alter":
+            await self._alter(scope, receive, send, fault.alter)
+            return
         if fault.kind != "refuse":
             await self.app(scope, receive, _nowhere)
         if fault.kind == "drop":
@@ -102,12 +110,37 @@ class Faulty:
         body = [{"message": "spoiled", "errorCode": fault.code}]
         await JSONResponse(body, fault.status)(scope, receive, send)
 
+    async def _alter(self, scope: Scope, receive: Receive, send: Send, alter: Callable[[bytes], bytes]) -> None:
+        status, content = 0, b""
+
+        async def keep(message: Message) -> None:
+            nonlocal status, content
+            status = message.get("status", status)
+            content += message.get("body", b"")
+
+        await self.app(scope, receive, keep)
+        await Response(alter(content), status, media_type="text/csv")(scope, receive, send)
+
     def writes(self) -> list[str]:
         return [
             path
             for method, path, _ in self.asked
             if method in ("PATCH", "PUT") or (method == "POST" and "/people/" in path)
         ]
+
+
+def _altered(receive: Receive, alter: Callable[[bytes], bytes]) -> Receive:
+    """The request's body, changed whole."""
+
+    async def changed() -> Message:
+        message = await receive()
+        content = message.get("body", b"")
+        while message.get("more_body"):
+            message = await receive()
+            content += message.get("body", b"")
+        return {"type": "http.request", "body": alter(content), "more_body": False}
+
+    return changed
 
 
 async def _nowhere(message: object) -> None:

@@ -1,0 +1,271 @@
+"""Large plans through Bulk jobs: every row has its outcome, jobs are found again, and nothing is written twice."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from recon.ledger import verify
+from recon.sandbox.salesforce import records
+from tests.resubscribe.apply_world import STANDARD, ApplyWorld, Fault, Workspace, results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DONE = [(number, "done", None) for number in range(1, 7)]
+RESULTS = "/successfulResults"
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[ApplyWorld]:
+    world = ApplyWorld()
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="module")
+def template(shared: ApplyWorld, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    shared.reset()
+    limits = {"bulk_updates_above": 0, "job_timeout": 0.05}
+    return Workspace(shared, tmp_path_factory.mktemp("template"), salesforce=limits)
+
+
+@pytest.fixture
+def world(shared: ApplyWorld) -> ApplyWorld:
+    shared.reset()
+    return shared
+
+
+@pytest.fixture
+def workspace(world: ApplyWorld, template: Workspace, tmp_path: Path) -> Workspace:
+    return template.copied(tmp_path)
+
+
+def entries(workspace: Workspace, kind: str) -> list[dict[str, Any]]:
+    return [data for found, data in workspace.entries() if found == kind]
+
+
+def paths(world: ApplyWorld, method: str) -> list[str]:
+    return [path for asked, path, _ in world.salesforce.asked if asked == method]
+
+
+def test_both_objects_go_through_jobs_and_people_one_by_one(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    applied = workspace.apply(plan)
+    assert results(applied) == DONE
+    ids = world.ids
+    assert [world.flag(each) for each in (ids.ann_lead, ids.ann_contact, ids.bob_lead, ids.cy_contact)] == [
+        False
+    ] * 3 + [True]
+    assert not world.unsubscribed(ids.ann)
+    assert not world.unsubscribed(ids.bob)
+    jobs = {data["job"] for data in entries(workspace, "intent") if data["way"] == "bulk"}
+    assert len(jobs) == 2
+    assert len([path for path in paths(world, "POST") if path.endswith("/jobs/ingest")]) == 2
+    assert not [path for path in paths(world, "PATCH") if "/sobjects/" in path]
+    assert json.loads((applied.folder / "apply.json").read_text())["salesforce"] == "bulk"
+    assert results(workspace.apply(plan)) == [(number, "skipped_done", None) for number in range(1, 7)]
+
+
+def test_the_upload_is_plain_and_the_intents_come_before_it_is_closed(world: ApplyWorld, workspace: Workspace) -> None:
+    sent: list[bytes] = []
+    known: list[int] = []
+
+    def keep(content: bytes) -> bytes:
+        sent.append(content)
+        return content
+
+    world.salesforce.faults += [
+        Fault("PUT", "/batches", "upload", times=2, alter=keep),
+        Fault("PATCH", "/jobs/ingest/", "act", times=2, action=lambda: known.append(len(entries(workspace, "intent")))),
+    ]
+    workspace.apply(workspace.plan())
+    ids = world.ids
+    assert sent == [
+        f"Id,{STANDARD}\n{ids.ann_contact},false\n{ids.cy_contact},true\n".encode(),
+        f"Id,{STANDARD}\n{ids.ann_lead},false\n{ids.bob_lead},false\n".encode(),
+    ]
+    assert known == [2, 4]
+
+
+def test_what_changed_before_the_job_is_not_sent(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    world.unsubscribe(world.ids.ann)
+    applied = workspace.apply(plan)
+    assert [each[1:] for each in results(applied)] == [
+        ("stale", "person_stale"),
+        ("stale", "person_stale"),
+        ("stale", "newer_opt_out"),
+        *[("done", None)] * 3,
+    ]
+    assert world.flag(world.ids.ann_contact)
+
+
+def test_a_row_that_fails_is_its_own(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+
+    def convert() -> None:
+        records.convert_lead(world.store, world.ids.ann_lead)
+
+    # After the last look, just before the job runs.
+    world.salesforce.faults.append(Fault("PATCH", "/jobs/ingest/", "act", times=1, skip=1, action=convert))
+    applied = workspace.apply(plan)
+    assert results(applied) == [(1, "done", None), (2, "stale", "converted"), (3, "stale", "person_stale"), *DONE[3:]]
+    assert world.unsubscribed(world.ids.ann)
+
+
+def test_a_click_while_the_job_runs_wins(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    click = Fault("GET", RESULTS, "act", action=lambda: world.unsubscribe(world.ids.ann))
+    world.salesforce.faults.append(click)
+    applied = workspace.apply(plan)
+    assert [each[1] for each in results(applied)] == ["stale"] * 3 + ["done"] * 3
+    assert all(world.flag(each) for each in (world.ids.ann_lead, world.ids.ann_contact))
+    assert world.unsubscribed(world.ids.ann)
+    assert results(workspace.apply(plan))[:3] == results(applied)[:3]
+
+
+def test_an_opt_out_that_a_job_overwrote_is_put_back(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+
+    def again() -> None:
+        for value in (False, True):
+            world.clock.advance(timedelta(seconds=5))
+            records.update_record(world.store, "Contact", world.ids.ann_contact, {STANDARD: value})
+        world.clock.advance(timedelta(seconds=5))
+
+    world.salesforce.faults.append(Fault("PATCH", "/jobs/ingest/", "act", times=1, action=again))
+    applied = workspace.apply(plan)
+    assert results(applied)[0] == (1, "stale", "newer_opt_out")
+    assert world.flag(world.ids.ann_contact)
+    assert world.flag(world.ids.ann_lead)
+    assert world.unsubscribed(world.ids.ann)
+
+
+@pytest.mark.parametrize("step", ["POST /jobs/ingest", "PUT /batches"])
+def test_a_job_that_can_not_be_prepared_is_made_anew(world: ApplyWorld, workspace: Workspace, step: str) -> None:
+    method, path = step.split()
+    world.salesforce.faults.append(Fault(method, path, "drop"))
+    assert results(workspace.apply(workspace.plan())) == DONE
+
+
+def test_an_expired_session_before_the_upload_is_renewed(world: ApplyWorld, workspace: Workspace) -> None:
+    world.salesforce.faults.append(Fault("PUT", "/batches", "act", action=world.end_sessions))
+    world.salesforce.faults.append(Fault("PATCH", "/jobs/ingest/", "act", action=world.end_sessions))
+    assert results(workspace.apply(workspace.plan())) == DONE
+
+
+@pytest.mark.parametrize("kind", ["drop", "lose", "refuse"])
+def test_a_close_without_a_good_answer_is_looked_at(world: ApplyWorld, workspace: Workspace, kind: str) -> None:
+    world.salesforce.faults.append(Fault("PATCH", "/jobs/ingest/", kind))
+    assert results(workspace.apply(workspace.plan())) == DONE
+    assert len({data["job"] for data in entries(workspace, "intent") if data["way"] == "bulk"}) == 2
+
+
+def test_a_close_that_never_succeeds_does_nothing(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    # Three tries to close each of two jobs; the fourth PATCH of each takes it back.
+    world.salesforce.faults += [
+        Fault("PATCH", "/jobs/ingest/", "refuse", times=3),
+        Fault("PATCH", "/jobs/ingest/", "refuse", skip=1, times=3),
+    ]
+    applied = workspace.apply(plan)
+    said = [each[1:] for each in results(applied)]
+    assert said[:2] == [("unprocessed", "JOB_NOT_STARTED")] * 2
+    assert said[2][0] == "unprocessed"
+    assert world.flag(world.ids.ann_lead)
+    assert world.unsubscribed(world.ids.ann)
+    assert results(workspace.apply(plan)) == DONE
+
+
+def test_looks_that_fail_never_end_a_job(world: ApplyWorld, workspace: Workspace) -> None:
+    # Every look is tried three times by itself.
+    world.salesforce.faults.append(Fault("GET", "/jobs/ingest/750", "refuse", times=7))
+    assert results(workspace.apply(workspace.plan())) == DONE
+    assert not [data for data in entries(workspace, "outcome") if data["result"] != "done"]
+
+
+def test_a_job_that_takes_long_is_found_the_next_time(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    away = Fault("GET", "/jobs/ingest/750", "refuse", times=999)
+    world.salesforce.faults.append(away)
+    applied = workspace.apply(plan)
+    assert [each[1:] for each in results(applied)[:3]] == [
+        ("unprocessed", "open"),
+        ("unprocessed", "open"),
+        ("unprocessed", "person_failed"),
+    ]
+    assert world.unsubscribed(world.ids.ann)
+    away.times = 0
+    assert results(workspace.apply(plan)) == DONE
+    assert len([path for path in paths(world, "POST") if path.endswith("/jobs/ingest")]) == 2
+
+
+def test_results_that_can_not_be_read_are_read_the_next_time(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    world.salesforce.faults.append(Fault("GET", RESULTS, "alter", alter=lambda text: text[:-4]))
+    assert workspace.apply(plan).exit_code == 3
+    assert world.unsubscribed(world.ids.ann)
+    assert results(workspace.apply(plan)) == DONE
+
+
+def test_a_row_that_the_results_forget_is_looked_up(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+
+    def forget(text: bytes) -> bytes:
+        return b"".join(line for line in text.splitlines(keepends=True) if world.ids.ann_lead.encode() not in line)
+
+    world.salesforce.faults.append(Fault("GET", RESULTS, "alter", times=2, alter=forget))
+    assert results(workspace.apply(plan)) == DONE
+
+
+def test_a_row_that_the_job_never_had_is_left_for_the_next_time(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+
+    def forget(text: bytes) -> bytes:
+        return b"".join(line for line in text.splitlines(keepends=True) if world.ids.ann_lead.encode() not in line)
+
+    world.salesforce.faults.append(Fault("PUT", "/batches", "upload", times=2, alter=forget))
+    applied = workspace.apply(plan)
+    assert results(applied)[:3] == [
+        (1, "done", None),
+        (2, "unprocessed", "JOB_SAYS_NOTHING"),
+        (3, "unprocessed", "person_failed"),
+    ]
+    assert results(workspace.apply(plan))[1:3] == DONE[1:3]
+
+
+def test_a_locked_row_is_written_row_by_row_afterwards(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    lead = world.ids.ann_lead
+
+    def forget(text: bytes) -> bytes:
+        return b"".join(line for line in text.splitlines(keepends=True) if lead.encode() not in line)
+
+    def locked(text: bytes) -> bytes:
+        return text + f'"{lead}","UNABLE_TO_LOCK_ROW:unable to obtain exclusive access:--","{lead}","false"\n'.encode()
+
+    world.salesforce.faults += [
+        Fault("PUT", "/batches", "upload", times=2, alter=forget),
+        Fault("GET", "/failedResults", "alter", skip=1, times=1, alter=locked),
+    ]
+    assert results(workspace.apply(plan)) == DONE
+    said = [(data["result"], data.get("code")) for data in entries(workspace, "outcome") if data["step"] == 2]
+    assert said == [("failed", "UNABLE_TO_LOCK_ROW"), ("done", None)]
+    assert [path for path in paths(world, "PATCH") if "/sobjects/" in path] == [
+        f"/services/data/v62.0/sobjects/Lead/{lead}"
+    ]
+
+
+def test_a_result_about_somebody_else_is_not_believed(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    twice = Fault("GET", RESULTS, "alter", times=1, alter=lambda text: text + text.splitlines(keepends=True)[-1])
+    world.salesforce.faults.append(twice)
+    applied = workspace.apply(plan)
+    assert applied.exit_code == 3
+    assert results(workspace.apply(plan)) == DONE
+    assert not verify(workspace.folder / "ledger").findings
