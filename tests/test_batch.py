@@ -329,8 +329,9 @@ def test_a_run_that_is_stopped_leaves_no_kernel_and_no_lock(folder: Path, how: s
     write(
         folder,
         "a",
-        "from pathlib import Path\npipe = (Path(workspace) / 'pipe').open('w')\nprint('begun', file=pipe, flush=True)",
-        "import threading\nthreading.Event().wait()",
+        "from pathlib import Path\npipe = (Path(workspace) / 'pipe').open('w')",
+        # Said from within the cell that waits: by then the copy was saved with the cell before, and nobody is writing it.
+        "import threading\nprint('begun', file=pipe, flush=True)\nthreading.Event().wait()",
     )
     with subprocess.Popen(
         [sys.executable, "-c", RUN, str(folder), "r1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
