@@ -164,6 +164,7 @@ class StepsEvidence:
         retryable: bool = False,
         found: bool = False,
         effective_at: str | None = None,
+        personal: Mapping[str, str] | None = None,
     ) -> State:
         """Say what became of the open intent.
 
@@ -173,9 +174,13 @@ class StepsEvidence:
             The values before and after, where they are known.
         found
             Not written now but found written.
+        effective_at
+            When it was done, where that is told.
+        personal
+            What is said about people, kept beside the chain.
         """
         draft = self._outcome(task, result, was, now, code, retryable=retryable, found=found, effective_at=effective_at)
-        return self._closed(self.state(task), self._ledger.append(draft.kind, draft.data))
+        return self._closed(self.state(task), self._ledger.append(draft.kind, draft.data, personal))
 
     def conclude_all(self, results: Sequence[tuple[Task, str, str | None, bool]]) -> None:
         """Say what became of many open intents at once: task, result, code, retryable."""

@@ -173,6 +173,10 @@ class ApplyWorld:
         self.salesforce, self.gateway = Faulty(org_app), Faulty(gateway.create_app(self.store, token=token))
         self._servers = Serving(self.salesforce), Serving(self.gateway)
         self.ids = self._people()
+        self.remember()
+
+    def remember(self) -> None:
+        """Take the systems as they are for their beginning."""
         with self.store.transaction() as db:
             self._rows = {name: [tuple(row) for row in db.execute(f"SELECT * FROM {name}")] for name in _TABLES}
 

@@ -1,0 +1,336 @@
+"""One application of a plan, from the first look to the files that it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from recon.clock import iso
+from recon.errors import AccessRefused, SourceError, UsageError
+from recon.nightly import next_run
+from recon.outputs import sha256
+from recon.resubscribe import refusals
+from recon.resubscribe.before import save_before, saved_before
+from recon.resubscribe.bulk_steps import BulkSteps
+from recon.resubscribe.bulk_update import BulkUpdate
+from recon.resubscribe.carrying_out import Carrier
+from recon.resubscribe.connect_writer import ConnectWriter
+from recon.resubscribe.live import LivePeople, LiveSalesforce
+from recon.resubscribe.moments import reader
+from recon.resubscribe.outcomes import APPLY_FILE, Applied, write_outcomes
+from recon.resubscribe.salesforce_writer import SalesforceWriter
+from recon.resubscribe.steps_evidence import WORKLIST, StepsEvidence, Task
+from recon.resubscribe.systems import Stopped, Systems
+from recon.resubscribe.worklist import WORKLIST_CSV, items, read_ticked, write_worklist
+from recon.sources.guard import window, window_met
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from recon.clock import Clock
+    from recon.progress import Progress
+    from recon.resubscribe.live import Seen
+    from recon.resubscribe.outcomes import Outcome
+    from recon.resubscribe.plan_file import Plan, Step
+    from recon.resubscribe.snapshot_facts import Facts
+    from recon.settings import Settings
+    from recon.sources.gateway_client import GatewayClient
+    from recon.sources.salesforce_session import Connection
+
+#: After so many people in a row that couldn't be read, the rest is not tried.
+_PATIENCE = 3
+_NOT_IN_JOB = "The Bulk job did not come to it: apply the same plan again."
+#: Records that are read, written by jobs and read again together. Salesforce works in batches of 10,000.
+_JOB_RECORDS = 10_000
+_WINDOW = "The guard window around the nightly run has begun: apply the same plan again after it."
+
+
+class Run:
+    """One application of a plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        loaded: Settings,
+        evidence: StepsEvidence,
+        facts: Facts,
+        clock: Clock,
+        sleep: Callable[[float], None],
+        inside_guard_window: bool,  # noqa: FBT001 - apply's own parameter
+    ) -> None:
+        self._plan, self._folder, self._loaded = plan, folder, loaded
+        self._evidence, self._facts = evidence, facts
+        self._clock, self._sleep = clock, sleep
+        self._inside = inside_guard_window
+        self._persons: dict[str, list[Step]] = {}
+        for step in plan.steps:
+            self._persons.setdefault(step.person, []).append(step)
+        self._connection: Connection | None = None
+        self._client: GatewayClient | None = None
+        self._earlier = {step.number for step in plan.steps if evidence.state(Task(step)).result == "done"}
+        self._way = "rest"
+        self._resumed = any(evidence.state(Task(step)).attempts for step in plan.steps)
+
+    def carry_out(self, stack: ExitStack, actor: str, environ: Mapping[str, str], progress: Progress) -> Applied:
+        """Do what is left of the plan; of one that was carried out, give the outcomes back."""
+        idle = self._carrier(Systems())
+        if self._nothing_left(idle):
+            return self._given_back(idle)
+        started = self._clock.now()
+        try:
+            self._refuse()
+        except UsageError:
+            self._put_back(idle, stack, actor, environ, iso(started))
+            raise
+        systems = self._open(stack, actor, environ)
+        carrier = self._carrier(systems)
+        saved = saved_before(self._plan, self._folder)
+        if saved is None:
+            save_before(self._plan, systems.read(self._plan.steps), self._folder, started)
+        clears = sum(step.direction == "clear" for step in self._plan.steps)
+        self._evidence.run({"clear": clears, "set": len(self._plan.steps) - clears})
+        try:
+            with progress.task("Apply", len(self._plan.steps), "records") as task:
+                self._go(carrier, systems, task.advance)
+        finally:
+            outcomes = self._outcomes(carrier)
+            self._write(outcomes, actor, iso(started))
+        return Applied(outcomes, self._folder)
+
+    def take_back(self, file: Path, actor: str) -> Applied:
+        """Take a ticked worklist back; nothing is written to any system."""
+        policy, now = self._loaded.policy, self._clock.now()
+        listed = {step.number: step for step in self._plan.steps if self._evidence.state(Task(step)).way == WORKLIST}
+        read = reader(policy.date_format, self._loaded.sync.time_zone)
+        ticks = [
+            tick
+            for tick in read_ticked(file, self._plan, listed, read, now)
+            if self._evidence.state(Task(listed[tick.step])).open is not None
+        ]
+        if ticks:
+            self._evidence.run({"ticked": len(ticks)})
+        for tick in ticks:
+            task = Task(listed[tick.step])
+            self._evidence.conclude(
+                task,
+                "done",
+                was=task.before,
+                now=task.after,
+                effective_at=tick.at.text if tick.at else None,
+                personal={"done_by": tick.by or actor, "worklist_sha256": sha256(file)},
+            )
+        outcomes = self._outcomes(self._carrier(Systems()))
+        self._write(outcomes, actor, iso(now))
+        return Applied(outcomes, self._folder)
+
+    def _put_back(self, idle: Carrier, stack: ExitStack, actor: str, environ: Mapping[str, str], started: str) -> None:
+        """Put back what a run that was interrupted had to: to opt somebody out again is never refused."""
+        owed = [steps for steps in self._persons.values() if idle.owed(steps)]
+        if owed:
+            carrier = self._carrier(self._open(stack, actor, environ))
+            for steps in owed:
+                carrier.put_back_owed(steps)
+            self._write(self._outcomes(carrier), actor, started)
+
+    def _carrier(self, systems: Systems) -> Carrier:
+        salesforce, gateway = self._loaded.salesforce, self._loaded.sales_connect.gateway
+        return Carrier(
+            systems,
+            self._evidence,
+            addresses=self._facts.addresses,
+            retries={"salesforce": salesforce.retries, "sales_connect": gateway.retries},
+            backoff={"salesforce": salesforce.backoff_seconds, "sales_connect": gateway.backoff_seconds},
+            sleep=self._sleep,
+        )
+
+    def _nothing_left(self, carrier: Carrier) -> bool:
+        return all(carrier.at_rest(steps) for steps in self._persons.values())
+
+    def _given_back(self, carrier: Carrier) -> Applied:
+        outcomes = self._outcomes(carrier)
+        if not (self._folder / APPLY_FILE).is_file():  # it was killed after its last step, before it could say so
+            self._write(outcomes, None, self._evidence.now())
+        return Applied(outcomes, self._folder)
+
+    def _refuse(self) -> None:
+        refusals.refuse_changed_settings(self._plan, self._loaded, self._folder)
+        waiting = {
+            step.row
+            for step in self._plan.steps
+            if step.direction == "clear" and step.row is not None and not self._evidence.state(Task(step)).final
+        }
+        if not waiting:
+            return
+        now = self._clock.now()
+        if not self._inside:
+            refusals.refuse_guard_window(self._loaded.sync, now)
+        refusals.refuse_expired(self._plan, waiting, self._loaded, now)
+
+    def _open(self, stack: ExitStack, actor: str, environ: Mapping[str, str]) -> Systems:
+        """Log in to what the plan needs, and look whether its fields can be written."""
+        from recon.sources.discovery import discover
+        from recon.sources.gateway_client import GatewayClient
+        from recon.sources.salesforce_session import connect
+
+        systems = Systems()
+        needed = {step.system for step in self._plan.steps}
+        connect_settings = self._loaded.sales_connect
+        if "salesforce" in needed:
+            connection = connect(self._loaded.salesforce, environ=environ, sleep=self._sleep)
+            stack.callback(connection.close)
+            self._connection = connection
+            described = discover(connection, self._loaded.salesforce)
+            refusals.refuse_other_fields(
+                self._plan,
+                {each.object: each.targets for each in described},
+                [f"{each.object}.{name}" for each in described for name in each.read_only],
+            )
+            systems.salesforce = LiveSalesforce(connection)
+            systems.writers["salesforce"] = SalesforceWriter(connection)
+        if "sales_connect" in needed and connect_settings.gateway.url is not None:
+            client = GatewayClient(connect_settings.gateway, environ)
+            stack.callback(client.close)
+            self._client = client
+            systems.people = LivePeople(client, connect_settings.columns)
+            systems.writers["sales_connect"] = ConnectWriter(client, connect_settings.gateway, actor)
+        return systems
+
+    def _go(self, carrier: Carrier, systems: Systems, advance: Callable[[int], None]) -> None:
+        persons = list(self._persons.values())
+        if self._connection is None or systems.salesforce is None:
+            self._row_by_row(carrier, persons, advance)
+            return
+        jobs = BulkUpdate(self._connection, self._loaded.salesforce, self._sleep)
+        bulk = BulkSteps(jobs, systems.salesforce, self._evidence)
+        bulk.go_on(self._plan.steps)
+        waiting = sum(
+            step.system == "salesforce" and not self._evidence.state(Task(step)).final for step in self._plan.steps
+        )
+        if waiting <= self._loaded.salesforce.bulk_updates_above:
+            self._row_by_row(carrier, persons, advance)
+            return
+        self._way = "bulk"
+        for part in _parts(persons):
+            seen = self._by_job(carrier, systems, bulk, part)
+            self._row_by_row(carrier, part, advance, seen)
+
+    def _by_job(
+        self, carrier: Carrier, systems: Systems, bulk: BulkSteps, persons: list[list[Step]]
+    ) -> dict[str, Seen] | None:
+        """Write the records of some people in Salesforce by jobs; returns the records as they are then, None where that isn't known.
+
+        What a job could not write for now is left for row by row.
+        """
+        assert systems.salesforce is not None
+        open_persons = [
+            steps for steps in persons if not carrier.at_rest(steps) and not self._window_open(carrier, steps)
+        ]
+        steps = [step for of_person in open_persons for step in of_person]
+        try:
+            seen = systems.read(steps)
+            tasks = [task for of_person in open_persons for task in carrier.review(of_person, seen)]
+            bulk.write([task for task in tasks if task.step.system == "salesforce"])
+            for task in tasks:
+                state = self._evidence.state(task)
+                if state.result == "unprocessed":
+                    carrier.unreached([task.step], state.code or "unprocessed", _NOT_IN_JOB)
+            cleared = [step for step in steps if step.system == "salesforce" and step.direction == "clear"]
+            histories = systems.salesforce.histories(cleared)
+            for of_person in open_persons:
+                carrier.overwritten(of_person, histories)
+            return systems.salesforce.read(step for step in steps if step.system == "salesforce")
+        except SourceError as error:
+            for of_person in open_persons:
+                carrier.unreached(of_person, "unreadable", error.message)
+            return None
+
+    def _row_by_row(
+        self,
+        carrier: Carrier,
+        persons: list[list[Step]],
+        advance: Callable[[int], None],
+        seen: Mapping[str, Seen] | None = None,
+    ) -> None:
+        stopped: tuple[str, str] | None = None
+        unread = 0
+        for steps in persons:
+            if stopped is not None:
+                carrier.unreached(steps, *stopped)
+                continue
+            if self._window_open(carrier, steps):
+                carrier.unreached(steps, "guard_window", _WINDOW)
+                continue
+            try:
+                carrier.person(steps, seen)
+                unread = 0
+            except Stopped as error:
+                stopped = (error.code, error.message)
+                carrier.unreached(steps, *stopped)
+            except SourceError as error:
+                unread += 1
+                carrier.unreached(steps, "unreadable", error.message)
+                if isinstance(error, AccessRefused) or unread >= _PATIENCE:
+                    stopped = ("unreadable", error.message)
+            advance(len(steps))
+
+    def _window_open(self, carrier: Carrier, steps: list[Step]) -> bool:
+        if self._inside or carrier.at_rest(steps) or all(step.direction == "set" for step in steps):
+            return False
+        now = self._clock.now()
+        return window_met(now, now, self._loaded.sync) is not None
+
+    def _outcomes(self, carrier: Carrier) -> tuple[Outcome, ...]:
+        found = {each.number: each for steps in self._persons.values() for each in carrier.outcomes(steps)}
+        return tuple(
+            replace(found[step.number], outcome="skipped_done")
+            if step.number in self._earlier and found[step.number].outcome == "done"
+            else found[step.number]
+            for step in self._plan.steps
+        )
+
+    def _write(self, outcomes: tuple[Outcome, ...], actor: str | None, started_at: str) -> None:
+        about: dict[str, Any] = {
+            "actor": actor,
+            "started_at": started_at,
+            "finished_at": self._evidence.now(),
+            "resumed": self._resumed,
+            "salesforce": self._way,
+            "api_calls": {
+                "salesforce": 0 if self._connection is None else self._connection.calls,
+                "sales_connect": 0 if self._client is None else self._client.calls,
+            },
+            "api_usage": None if self._connection is None else self._connection.api_usage,
+        }
+        write_outcomes(self._plan, outcomes, about, self._folder)
+        listed = {each.number for each in outcomes if each.outcome == "worklist"}
+        if listed or (self._folder / WORKLIST_CSV).exists():
+            todo = items([step for step in self._plan.steps if step.number in listed], self._facts)
+            write_worklist(self._plan, todo, self._deadline(), self._folder)
+
+    def _deadline(self) -> str | None:
+        """Until when an admin's clicks have to be made."""
+        sync, now = self._loaded.sync, self._clock.now()
+        if not sync.enabled:
+            return None
+        run = next_run(now, sync)
+        opens, _ = window(run.astimezone(ZoneInfo(sync.time_zone)).date(), sync)
+        before = opens if opens > now else run
+        return f"{iso(before)} ({before.astimezone(ZoneInfo(sync.time_zone)):%Y-%m-%d %H:%M} {sync.time_zone})"
+
+
+def _parts(persons: list[list[Step]]) -> Iterator[list[list[Step]]]:
+    """People in parts of so many records: few enough that they don't change much between the last look at them and the job."""
+    part: list[list[Step]] = []
+    held = 0
+    for steps in persons:
+        part.append(steps)
+        held += len(steps)
+        if held >= _JOB_RECORDS:
+            yield part
+            part, held = [], 0
+    if part:
+        yield part
