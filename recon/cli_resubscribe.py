@@ -129,8 +129,11 @@ def plan_diff(old: Path, new: Path) -> None:
 @click.option(
     "--actor", required=True, help="Who carries it out; stands in the ledger, and in Sales Connect's history."
 )
+@click.option(
+    "--worklist", type=existing_file, help="A worklist.csv that an admin ticked: takes back what was done by hand."
+)
 @click.option("--inside-guard-window", is_flag=True, help="Write although the nightly run is near.")
-def apply_plan(workspace: Path, file: Path, actor: str, inside_guard_window: bool) -> None:  # noqa: FBT001
+def apply_plan(workspace: Path, file: Path, actor: str, worklist: Path | None, inside_guard_window: bool) -> None:  # noqa: FBT001
     """Carry a plan out, or go on with one that was interrupted. Exits with 3 if anything is left."""
     from recon.resubscribe.apply import apply
 
@@ -138,6 +141,7 @@ def apply_plan(workspace: Path, file: Path, actor: str, inside_guard_window: boo
         workspace,
         file,
         actor=actor,
+        worklist=worklist,
         inside_guard_window=inside_guard_window,
         progress=progress(),
     )
