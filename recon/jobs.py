@@ -360,7 +360,7 @@ def _counted(result: Reconciliation, data: Data, loaded: Settings, clock: Clock)
 
 def _write(result: Reconciliation, manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Write the run's files into a hidden folder, and move them to their place when all are whole; the manifest comes last."""
-    from recon import outputs
+    from recon import disk, outputs
     from recon.summary import UNUSABLE, unusable
     from recon.tables import ACTIONS, MERGED
 
@@ -379,7 +379,7 @@ def _write(result: Reconciliation, manifest: dict[str, Any], folder: Path) -> di
         columns = odd.column("column").to_pylist()
         manifest["unusable"] = {"addresses": columns.count("email"), "ids": columns.count("salesforce_id")}
         manifest["outputs"] = {
-            file: {"rows": rows, "sha256": outputs.sha256(draft / file)} for file, rows in written.items()
+            file: {"rows": rows, "sha256": disk.sha256(draft / file)} for file, rows in written.items()
         }
         outputs.write_json(manifest, draft / outputs.MANIFEST_FILE)
         for file in (*written, outputs.MANIFEST_FILE):

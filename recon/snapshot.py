@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from recon import __version__
 from recon.clock import iso
+from recon.disk import sha256, sync_folder
 from recon.errors import InputRefused, Problem, ReconError, UsageError
 from recon.tables import PEOPLE, RECORDS, Table
 
@@ -101,7 +102,7 @@ def write(folder: Path, pulled: Pulled, settings: Settings, *, clock: Clock) -> 
             final = folder / _fill(unfinished, pulled, settings, clock)
             if not final.exists():  # else the same content of the same second: it is there already
                 unfinished.rename(final)
-                _sync_folder(folder)
+                sync_folder(folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return read(final)
@@ -128,7 +129,7 @@ def _fill(unfinished: Path, pulled: Pulled, settings: Settings, clock: Clock) ->
             "file": file.name,
             "rows": table.num_rows,
             "bytes": file.stat().st_size,
-            "sha256": _sha256(file),
+            "sha256": sha256(file),
         }
     manifest = {
         "schema": SCHEMA,
@@ -206,7 +207,7 @@ def _file(folder: Path, shape: Table) -> Path:
 
 def _fault(file: Path, shape: Table, said: dict[str, Any]) -> str | None:
     try:
-        if _sha256(file) != said["sha256"]:
+        if sha256(file) != said["sha256"]:
             return "the file was changed after it was written, or is damaged."
     except FileNotFoundError:
         return "the file is missing: the snapshot is incomplete."
@@ -258,19 +259,3 @@ def _write_table(shape: Table, table: pa.Table, file: Path) -> None:
         pq.write_table(rows.combine_chunks(), out, compression="zstd", version="2.6", row_group_size=_ROW_GROUP)
         out.flush()
         os.fsync(out.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename last through a power cut, where the system lets a folder be synced."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -16,11 +16,11 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recon.disk import sync_folder
 from recon.errors import UsageError
 from recon.ledger import kinds
 from recon.ledger.canonical import NotCanonical, canonical, parse
 from recon.ledger.chain import GENESIS
-from recon.ledger.pseudonym import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

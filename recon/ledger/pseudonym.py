@@ -14,6 +14,7 @@ import secrets
 import stat
 from typing import TYPE_CHECKING
 
+from recon.disk import sync_folder
 from recon.ledger.errors import LedgerError
 from recon.ledger.kinds import PSEUDONYM
 
@@ -178,17 +179,6 @@ def new_key(folder: Path, version: int) -> None:
         sync_folder(folder)
     finally:
         unfinished.unlink()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in a folder last through a power cut, where the system lets a folder be synced."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read_key(path: Path) -> bytes:

@@ -20,9 +20,9 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from recon import __version__
+from recon.disk import sync_folder
 from recon.ledger.chain import GENESIS
 from recon.ledger.errors import LedgerError
-from recon.ledger.pseudonym import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

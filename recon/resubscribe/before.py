@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from recon.clock import iso
+from recon.disk import sync_folder
 from recon.errors import InputRefused, Problem
-from recon.ledger.pseudonym import sync_folder
 from recon.outputs import write_json
 from recon.resubscribe.outcomes import write_rows
 
