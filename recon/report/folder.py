@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from recon.disk import sha256
 from recon.errors import ReconError
-from recon.outputs import sha256, whole
+from recon.outputs import whole
 from recon.report.gather import gather
 from recon.report.manifest import FILE_NAME, read_manifest
 from recon.report.render import render_html

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from recon.clock import iso
+from recon.disk import sha256
 from recon.errors import AccessRefused, SourceError, UsageError
 from recon.nightly import next_run
-from recon.outputs import sha256
 from recon.resubscribe import refusals
 from recon.resubscribe.before import save_before, saved_before
 from recon.resubscribe.bulk_steps import BulkSteps

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from recon import outputs
+from recon import disk, outputs
 from recon.categories import BY_NAME, CATEGORIES
 from recon.settings import Settings
 from recon.tables import ACTIONS, MERGED
@@ -203,7 +203,7 @@ class RunFolder:
         """Write the manifest as it stands, with the files' hashes."""
         rows = {"merged.parquet": len(self.rows), "actions.csv": self.manifest["rows"]["actions"], "unusable.csv": 1}
         self.manifest["outputs"] = {
-            name: {"rows": count, "sha256": outputs.sha256(self.folder / name)} for name, count in rows.items()
+            name: {"rows": count, "sha256": disk.sha256(self.folder / name)} for name, count in rows.items()
         }
         text = json.dumps(self.manifest, ensure_ascii=False, indent=2, sort_keys=True)
         (self.folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
