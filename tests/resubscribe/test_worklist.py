@@ -6,7 +6,7 @@ import csv
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import openpyxl  # type: ignore[import-untyped]
+import openpyxl
 import pytest
 
 from recon.errors import InputRefused
