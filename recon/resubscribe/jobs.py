@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon import jobs, settings
 from recon.clock import from_environment
+from recon.errors import UsageError
 from recon.evidence import open_ledger, take_checkpoint
 from recon.progress import SILENT
 from recon.resubscribe import evidence
@@ -114,6 +115,10 @@ def check(
     """
     clock = clock or from_environment()
     loaded = settings.load(Path(workspace))
+    if out is not None and not Path(out).parent.is_dir():
+        raise UsageError(
+            f"there is no folder {Path(out).parent}.", hint="Make it first, or write the verdicts elsewhere."
+        )
     given = read_approved(Path(approved))
     data = jobs.from_snapshot(loaded, snapshot)
     merged, _ = _tables(_reconciled(data, loaded))
