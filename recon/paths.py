@@ -27,8 +27,8 @@ _SCHEMA = pa.schema([("n", pa.int64()), ("source", pa.int64()), ("path", pa.stri
 def paths(wanted: Frame, found: Frame, deciding: Frame, engine: Engine) -> Frame:
     """The path by which an opt-out reaches each of these rows.
 
-    An opt-out starts at the cluster's opt-outs by choice and at the flags that the sync carries to the row; where the cluster has no
-    opt-out by choice, at any opted-out record. Fewer hops come first; at one hop an id link before a conversion before an address,
+    An opt-out starts at the cluster's opt-outs by choice and at the flags that the sync carries to the row; where there are none of
+    these, at any opted-out record of the cluster. Fewer hops come first; at one hop an id link before a conversion before an address,
     then the smallest source.
 
     Parameters
@@ -45,7 +45,11 @@ def paths(wanted: Frame, found: Frame, deciding: Frame, engine: Engine) -> Frame
     """
     out = found.filter(nw.col("opted_out")).select("n", "c", "s", "a", "t", "v", "link", "carries", "kind")
     by_choice = (nw.col("choice_sales_connect") | nw.col("choice_salesforce")).alias("by_choice")
-    out = engine.hold(out.join(deciding.select("c", by_choice), on="c", how="left"))
+    choices = deciding.select("c", by_choice)
+    stars = out.filter(nw.col("carries")).select("s").unique().with_columns(in_carrying_star=nw.lit(value=True))
+    out = out.join(choices, on="c", how="left").join(stars, on="s", how="left")
+    out = engine.hold(out.with_columns(nw.col("in_carrying_star").fill_null(value=False)))
+    wanted = engine.hold(wanted.join(choices, on="c", how="left"))
     names = found.select("n", nw.concat_str("system", nw.lit(":"), "id").alias("uid"))
     direct = engine.hold(_direct(wanted, out))
     one_hop = direct.filter(~nw.col("source").is_null())
@@ -69,7 +73,10 @@ def _smallest(frame: Frame, by: list[str], name: str) -> Frame:
 def _direct(wanted: Frame, out: Frame) -> Frame:
     """Add `source` and `via` where one link is enough."""
     general = (nw.col("kind") == "choice") | ~nw.col("by_choice")
-    linked_people = out.filter(~nw.col("t").is_null() & (general | ((nw.col("link") == "linked") & nw.col("carries"))))
+    # What the sync doesn't carry is no source where it carries another flag to the same record.
+    of_its_star = (nw.col("link") == "linked") & nw.col("in_carrying_star")
+    by_id = (nw.col("kind") == "choice") | (of_its_star & nw.col("carries")) | (~of_its_star & ~nw.col("by_choice"))
+    linked_people = out.filter(~nw.col("t").is_null() & by_id)
     their_record = out.select(nw.col("n").alias("t"), nw.col("n").alias("_record"))
     their_people = _smallest(linked_people, ["t"], "_person").rename({"t": "n"})
     their_contact = out.select(nw.col("n").alias("v"), nw.col("n").alias("_contact"))
@@ -78,7 +85,7 @@ def _direct(wanted: Frame, out: Frame) -> Frame:
     same_address = _smallest(addressed.filter(general), ["a"], "_anyone")
     same_star = _smallest(addressed.filter(nw.col("carries")), ["a", "s"], "_carrier")
     direct = (
-        wanted.select("n", "s", "a", "t", "v")
+        wanted.select("n", "s", "a", "t", "v", "star_carries", "by_choice")
         .join(their_record, on="t", how="left")
         .join(their_people, on="n", how="left")
         .join(their_contact, on="v", how="left")
@@ -86,7 +93,8 @@ def _direct(wanted: Frame, out: Frame) -> Frame:
         .join(same_address, on="a", how="left")
         .join(same_star, on=["a", "s"], how="left")
     )
-    direct = direct.with_columns(
+    anyone = nw.when(nw.col("by_choice") | ~nw.col("star_carries")).then(nw.col("_anyone"))
+    direct = direct.with_columns(_anyone=anyone).with_columns(
         _id=nw.coalesce("_record", "_person"),
         _converted=nw.coalesce("_contact", "_lead"),
         _address=nw.min_horizontal("_anyone", "_carrier"),

@@ -190,6 +190,7 @@ def _worlds(
 ) -> World:
     """A world by its number; without keys nothing in it can be joined."""
     leads, contacts = lead_ids(number), contact_ids(number)
+    there = draw(st.lists(st.sampled_from((*leads, *contacts)), unique=True, min_size=least, max_size=most))
     missing = _whole(f"0035e0000{number:02}9xYz")
     nothing = st.sampled_from(NO_ADDRESSES)
     emails: st.SearchStrategy[str | None] = nothing
@@ -203,7 +204,7 @@ def _worlds(
         usual = st.sampled_from(plain)
         emails = st.one_of(usual, usual, st.sampled_from(all_of_them), nothing)
         ways = [way for record_id in (*leads, *contacts, missing) for way in _ways_to_write(record_id)]
-        good = st.sampled_from((*leads, *contacts))
+        good = st.sampled_from((*there, *there, *there, *leads, *contacts))
         links = st.one_of(st.none(), good, good, good, st.sampled_from(ways), links, st.none())
         into = st.sampled_from(contacts)
         odd = st.sampled_from((None, missing, leads[0], *contacts))
@@ -220,7 +221,7 @@ def _worlds(
         for text in ids
     ]
     records = []
-    for record_id in draw(st.lists(st.sampled_from((*leads, *contacts)), unique=True, min_size=least, max_size=most)):
+    for record_id in there:
         row: Row = draw(st.fixed_dictionaries({"record_id": st.just(record_id), "email": emails} | _RECORD))
         out = [row["has_opted_out_of_email"]]
         if options["salesforce"]["opt_out_field"] == "both":
@@ -258,5 +259,5 @@ _OPTIONS: st.SearchStrategy[dict[str, dict[str, Any]]] = st.fixed_dictionaries(
 def cases(draw: st.DrawFn, worlds: int = 1, least: int = 0, most: int = 7, keys: bool = True) -> Case:
     """Up to so many worlds, and settings. Every person and every record is there once, in any order."""
     options = draw(_OPTIONS)
-    numbers = range(1, draw(st.integers(1, worlds)) + 1)
+    numbers = range(1, draw(st.one_of(st.integers(1, worlds), st.just(worlds))) + 1)
     return Case([draw(_worlds(number, options, least, most, keys)) for number in numbers], options)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recon.diff import due_dates
 from recon.identity import address
+from recon.settings import ActionSettings
 from recon.sources.ids import salesforce_id_18
 from tests.tables import reference, strategies
 from tests.tables.engines import ENGINES, run
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 # An engine takes about a second, however few the rows: few examples of many worlds.
 _MANY_WORLDS = 24
 _EXAMPLES = settings().max_examples
-many = settings(max_examples=max(2, _EXAMPLES // 10))
+many = settings(max_examples=max(2, _EXAMPLES // 15))
 few = settings(max_examples=max(2, _EXAMPLES // 75))
 dense = st.one_of(cases(worlds=_MANY_WORLDS, least=2), cases(worlds=_MANY_WORLDS, most=3))
 randoms = st.randoms(use_true_random=False)
@@ -256,7 +259,25 @@ def test_a_missing_key_joins_nothing_on_every_engine(engine: Engine, case: Case)
     a_missing_key_joins_nothing(on(engine), case)
 
 
-# Keys
+# Keys and days
+
+
+@given(
+    day=st.dates(date(2026, 1, 1), date(2027, 12, 31)),
+    limits=st.builds(
+        ActionSettings,
+        limit_business_days=st.one_of(st.sampled_from((0, 1, 10)), st.integers(0, 60)),
+        holidays=st.lists(st.dates(date(2026, 1, 1), date(2028, 6, 30)), max_size=30),
+    ),
+    shift=st.integers(-4, 4),
+)
+def test_days_are_counted_as_the_reference_counts_them(day: date, limits: ActionSettings, shift: int) -> None:
+    # A holiday close by, so that it matters.
+    holidays = [*limits.holidays, day + timedelta(days=shift)]
+    limits = limits.model_copy(update={"holidays": holidays})
+    at = datetime.combine(day, time(12), tzinfo=UTC)
+    expected = reference.business_days_after(at, limits.limit_business_days, holidays)
+    assert due_dates([day.isoformat()], limits).to_pylist() == [expected]
 
 
 _id_signs = st.text("0aA5zZ", min_size=15, max_size=15)
