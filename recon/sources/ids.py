@@ -51,11 +51,20 @@ def salesforce_id_18(text: str) -> str | None:
     >>> salesforce_id_18("00Q000000000ABCEA3") is None
     True
     """
+    if len(text) == 18 and text.isascii() and text.isalnum() and _checksum(text[:15]) == text[15:]:
+        return text  # as almost all are: a column of one is a hundred times slower
     if not text.strip().isascii():
         return None
     ids, _ = to_18(pa.chunked_array([[text]], type=pa.string()))
     found: str | None = ids[0].as_py()
     return found
+
+
+def _checksum(body: str) -> str:
+    return "".join(
+        _CHECKSUM[sum(1 << place for place, char in enumerate(body[start : start + 5]) if char.isupper())]
+        for start in (0, 5, 10)
+    )
 
 
 def to_18(ids: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

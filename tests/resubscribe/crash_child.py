@@ -6,6 +6,7 @@ after every addition to the ledger, and before and after every request that chan
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -19,9 +20,23 @@ from requests.adapters import HTTPAdapter
 from recon.clock import SetClock
 from recon.ledger import Ledger
 from recon.resubscribe.apply import apply
+from recon.sources.ids import salesforce_id_18
 
 if TYPE_CHECKING:
     import requests
+
+
+# What apply imports when it needs it: once here, not in every child.
+for _name in (
+    "sources.discovery",
+    "sources.salesforce_session",
+    "sources.gateway_client",
+    "identity",
+    "ledger.store",
+    "jobs",
+):
+    importlib.import_module(f"recon.{_name}")
+salesforce_id_18("00Q000000000001AAA")
 
 
 class Boundaries:

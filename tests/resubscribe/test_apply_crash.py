@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,14 @@ def children(world: ApplyWorld) -> Iterator[Children]:
     made = Children(world)
     yield made
     made.close()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """In memory where that is possible: a killed process loses nothing there either, and hundreds of syncs cost nothing."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+        yield Path(name)
 
 
 class Rehearsal:
@@ -170,8 +179,8 @@ def ends_alike(rehearsal: Rehearsal, whole: dict[str, Any], deadly: int, parts: 
         assert killed[part] == whole[part], f"killed {where}: {part}"
 
 
-def test_every_boundary_of_a_plan_over_both_systems(world: ApplyWorld, children: Children, tmp_path: Path) -> None:
-    rehearsal = Rehearsal(world, children, tmp_path, nothing)
+def test_every_boundary_of_a_plan_over_both_systems(world: ApplyWorld, children: Children, folder: Path) -> None:
+    rehearsal = Rehearsal(world, children, folder, nothing)
     whole = rehearsal.trial(None)
     assert [each[1] for each in whole["outcomes"]] == ["done"] * 4
     # A run's entry; then an intent, a write and an outcome for each of four steps: before and after each.
@@ -180,8 +189,8 @@ def test_every_boundary_of_a_plan_over_both_systems(world: ApplyWorld, children:
         ends_alike(rehearsal, whole, deadly)
 
 
-def test_every_boundary_where_an_opt_out_is_put_back(world: ApplyWorld, children: Children, tmp_path: Path) -> None:
-    rehearsal = Rehearsal(world, children, tmp_path, click_between)
+def test_every_boundary_where_an_opt_out_is_put_back(world: ApplyWorld, children: Children, folder: Path) -> None:
+    rehearsal = Rehearsal(world, children, folder, click_between)
     whole = rehearsal.trial(None)
     assert [each[1:] for each in whole["outcomes"]] == [("stale", "newer_opt_out")] * 3 + [("done", None)]
     assert whole["state"]["flags"][world.ids.ann_contact]
@@ -192,10 +201,8 @@ def test_every_boundary_where_an_opt_out_is_put_back(world: ApplyWorld, children
         ends_alike(rehearsal, whole, deadly)
 
 
-def test_a_click_while_nothing_runs_wins_whenever_it_comes(
-    world: ApplyWorld, children: Children, tmp_path: Path
-) -> None:
-    rehearsal = Rehearsal(world, children, tmp_path, nothing)
+def test_a_click_while_nothing_runs_wins_whenever_it_comes(world: ApplyWorld, children: Children, folder: Path) -> None:
+    rehearsal = Rehearsal(world, children, folder, nothing)
     whole = rehearsal.trial(None)
     ids = world.ids
     for deadly in range(1, len(whole["boundaries"]) + 1, 3):
@@ -209,8 +216,8 @@ def test_a_click_while_nothing_runs_wins_whenever_it_comes(
         assert [card[3] for card in left["state"]["cards"] if card[0] == ids.ann][-1] == "Clicked Link", where
 
 
-def test_every_boundary_of_the_jobs(world: ApplyWorld, children: Children, tmp_path: Path) -> None:
-    rehearsal = Rehearsal(world, children, tmp_path, nothing, salesforce={"bulk_updates_above": 0})
+def test_every_boundary_of_the_jobs(world: ApplyWorld, children: Children, folder: Path) -> None:
+    rehearsal = Rehearsal(world, children, folder, nothing, salesforce={"bulk_updates_above": 0})
     whole = rehearsal.trial(None)
     assert [each[1] for each in whole["outcomes"]] == ["done"] * 4
     boundaries = whole["boundaries"]
