@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +13,19 @@ if TYPE_CHECKING:
 #: Exit code: done, and something needs action.
 NEEDS_ACTION = 3
 
+
+class _NewFile(click.Path):
+    """A file to write: told at once where that can't work, not after the work is done."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(super().convert(value, param, ctx))
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder {path.parent}.", param, ctx)
+        return path
+
+
 existing_file = click.Path(path_type=Path)
+new_file = _NewFile(dir_okay=False, path_type=Path)
 a_folder = click.Path(file_okay=False, path_type=Path)
 
 workspace = click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recon.cli_parts import NEEDS_ACTION, existing_file, progress, say, workspace
+from recon.cli_parts import NEEDS_ACTION, existing_file, new_file, progress, say, workspace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @workspace
 @click.argument("approved", type=existing_file)
 @click.option("--snapshot", help="A snapshot's id; the newest one by default.")
-@click.option("--out", type=existing_file, help="Write the verdicts there, as CSV.")
+@click.option("--out", type=new_file, help="Write the verdicts there, as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON. Holds addresses.")
 def check(workspace: Path, approved: Path, snapshot: str | None, out: Path | None, as_json: bool) -> None:  # noqa: FBT001
     """Give every row of an APPROVED file its verdict. Exits with 3 if any row is rejected."""
@@ -193,7 +193,7 @@ def ledger_show(workspace: Path, who: str, full: bool, as_json: bool) -> None:  
 @ledger.command("export")
 @workspace
 @click.option("--of", "who", help="One person only: an address or a record's id.")
-@click.option("--out", type=existing_file, help="The file; standard output by default.")
+@click.option("--out", type=new_file, help="The file; standard output by default.")
 @click.option("--full", is_flag=True, help="Leave addresses in free texts unmasked.")
 def ledger_export(workspace: Path, who: str | None, out: Path | None, full: bool) -> None:  # noqa: FBT001
     """The consent records in DPV / ISO 27560 terms, with the entries and the checkpoint that prove them."""
@@ -215,7 +215,7 @@ def ledger_export(workspace: Path, who: str | None, out: Path | None, full: bool
 
 @ledger.command("checkpoint")
 @workspace
-@click.option("--to", type=existing_file, help="A file that should leave this machine; beside the ledger by default.")
+@click.option("--to", type=new_file, help="A file that should leave this machine; beside the ledger by default.")
 def ledger_checkpoint(workspace: Path, to: Path | None) -> None:
     """Record where the ledger stands."""
     from recon import evidence, settings
