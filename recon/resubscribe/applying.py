@@ -142,6 +142,7 @@ class Run:
             systems,
             self._evidence,
             addresses=self._facts.addresses,
+            others=self._facts.others,
             retries={"salesforce": salesforce.retries, "sales_connect": gateway.retries},
             backoff={"salesforce": salesforce.backoff_seconds, "sales_connect": gateway.backoff_seconds},
             sleep=self._sleep,
@@ -229,7 +230,7 @@ class Run:
         open_persons = [
             steps for steps in persons if not carrier.at_rest(steps) and not self._window_open(carrier, steps)
         ]
-        steps = [step for of_person in open_persons for step in of_person]
+        steps = [step for of_person in open_persons for step in carrier.looked_at(of_person)]
         try:
             seen = systems.read(steps)
             tasks = [task for of_person in open_persons for task in carrier.review(of_person, seen)]
@@ -238,7 +239,12 @@ class Run:
                 state = self._evidence.state(task)
                 if state.result == "unprocessed":
                     carrier.unreached([task.step], state.code or "unprocessed", _NOT_IN_JOB)
-            cleared = [step for step in steps if step.system == "salesforce" and step.direction == "clear"]
+            cleared = [
+                step
+                for of_person in open_persons
+                for step in of_person
+                if step.system == "salesforce" and step.direction == "clear"
+            ]
             histories = systems.salesforce.histories(cleared)
             for of_person in open_persons:
                 carrier.overwritten(of_person, histories)

@@ -40,6 +40,8 @@ class Carrier:
         The ledger's entries of the plan.
     addresses
         The records' addresses in the plan's snapshot, by `system:id`.
+    others
+        By person: records that were not opted out when the plan was made. Where one is now, the person opted out anew.
     retries, backoff
         By system: how often a write is tried again, and the first pause before that, in seconds.
     sleep
@@ -52,11 +54,13 @@ class Carrier:
         evidence: StepsEvidence,
         *,
         addresses: Mapping[str, str | None],
+        others: Mapping[str, Sequence[Step]],
         retries: Mapping[str, int],
         backoff: Mapping[str, float],
         sleep: Callable[[float], None],
     ) -> None:
         self._systems, self._evidence, self._addresses = systems, evidence, addresses
+        self._others = others
         self._retries, self._backoff, self._sleep = retries, backoff, sleep
         self._unsure: dict[int | str, Outcome] = {}
 
@@ -86,6 +90,11 @@ class Carrier:
         if waiting:
             self._clear(clears, waiting, seen)
         self.put_back_owed(steps)
+
+    def looked_at(self, steps: Sequence[Step]) -> list[Step]:
+        """The records to read before a person's opt-outs are taken back: those of the steps, and the person's others."""
+        cleared = any(step.direction == "clear" for step in steps)
+        return [*steps, *(self._others.get(steps[0].person, ()) if cleared else ())]
 
     def put_back_owed(self, steps: Sequence[Step]) -> None:
         """Set the opt-outs again that have to be. Errors as `person`."""
@@ -152,7 +161,7 @@ class Carrier:
         return found
 
     def _clear(self, clears: Sequence[Task], waiting: Sequence[Task], given: Mapping[str, Seen] | None) -> None:
-        seen = dict(given) if given is not None else self._systems.read([task.step for task in clears])
+        seen = dict(given) if given is not None else self._systems.read(self.looked_at([task.step for task in clears]))
         for task in self._ready(clears, waiting, seen):
             if task.step.system == "sales_connect" and task.step.system in self._systems.writers:
                 # Salesforce was written in between, and a person can click at any moment.
@@ -171,12 +180,18 @@ class Carrier:
             reason = self._reason(task, seen.get(task.step.key))
             if reason is not None:
                 reasons[task.label] = reason
+        if any(self._opted_out(seen.get(other.key)) for other in self._others.get(clears[0].step.person, ())):
+            reasons |= {task.label: NEWER_OPT_OUT for task in waiting}
         if NEWER_OPT_OUT in reasons.values():
             self._put_back(clears)
         if reasons:
             self._leave(waiting, reasons, seen)
             return []
         return [task for task in waiting if not self._resting(task)]
+
+    @staticmethod
+    def _opted_out(seen: Seen | None) -> bool:
+        return seen is not None and seen.there and any(seen.values)
 
     def _reason(self, task: Task, now: Seen | None) -> str | None:
         """Why no clear of this task's person may be begun, as far as this task tells."""

@@ -12,11 +12,17 @@ import pyarrow.parquet as pq
 
 from recon import snapshot
 from recon.errors import InputRefused, Problem
+from recon.outputs import MERGED_FILE
+from recon.resubscribe.plan_file import Step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from recon.resubscribe.plan_file import Plan
+
+# The fields to look at, where no step of the plan is about such an object: Lead and Contact have the same ones.
+_OWN = {"Person": ("unsubscribed",)}
+_TWIN = {"Lead": "Contact", "Contact": "Lead"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +35,16 @@ class Facts:
         Their addresses, as the systems have them.
     names
         First and last name of the people.
+    others
+        By person: the records that were not opted out then, so that no step is about them. A new opt-out may come in through one.
     """
 
     addresses: dict[str, str | None]
     names: dict[str, str]
+    others: dict[str, list[Step]]
 
 
-def snapshot_facts(plan: Plan, snapshots: Path) -> Facts:
+def snapshot_facts(plan: Plan, snapshots: Path, run: Path) -> Facts:
     """Read them.
 
     Parameters
@@ -44,6 +53,8 @@ def snapshot_facts(plan: Plan, snapshots: Path) -> Facts:
         The plan.
     snapshots
         The folder of the snapshots.
+    run
+        The run's folder, whose merged.parquet tells which records are one person's.
 
     Raises
     ------
@@ -67,7 +78,35 @@ def snapshot_facts(plan: Plan, snapshots: Path) -> Facts:
         text = f"the snapshot doesn't hold the record of step {missing[0]}."
         raise InputRefused([Problem(str(folder), text, "Plan again.")])
     names = {key: " ".join(filter(None, (row["first_name"], row["last_name"]))) for key, row in people.items()}
-    return Facts({key: row["email"] for key, row in known.items()}, names)
+    return Facts({key: row["email"] for key, row in known.items()}, names, _others(plan, run / MERGED_FILE))
+
+
+def _others(plan: Plan, merged: Path) -> dict[str, list[Step]]:
+    persons = sorted({step.person for step in plan.steps if step.direction == "clear"})
+    if not merged.is_file() or not persons:
+        return {}
+    fields: dict[str, tuple[str, ...]] = {step.object: step.fields for step in plan.steps}
+    columns = ["system", "id", "object", "cluster", "opted_out"]
+    wanted = (pc.field("cluster").isin(persons)) & ~pc.field("opted_out")
+    found: dict[str, list[Step]] = {}
+    for row in pq.read_table(merged, columns=columns, filters=wanted).to_pylist():
+        written = fields.get(row["object"]) or _OWN.get(row["object"]) or fields.get(_TWIN.get(row["object"], ""))
+        if written is None:
+            continue
+        step = Step(
+            number=1,
+            person=row["cluster"],
+            system=row["system"],
+            object=row["object"],
+            id=row["id"],
+            direction="set",
+            fields=written,
+            before=(False,) * len(written),
+            after=(True,) * len(written),
+            because="Only looked at.",
+        )
+        found.setdefault(row["cluster"], []).append(step)
+    return found
 
 
 def _rows(plan: Plan, system: str, file: Path, key: str, more: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -7,10 +7,14 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recon.errors import InputRefused, ReconError, UsageError
 from recon.ledger import kinds, verify
+from recon.resubscribe.plan_file import read_plan
+from recon.resubscribe.snapshot_facts import snapshot_facts
 from recon.sandbox import sales_connect
 from recon.sandbox.salesforce import records
 from recon.settings import load
@@ -290,6 +294,41 @@ def test_a_click_after_the_last_salesforce_write_wins(world: ApplyWorld, workspa
     assert ("2.resuppress", "stale", "already_so", False) in said
     again = workspace.apply(plan)
     assert results(again)[:3] == results(applied)[:3]
+
+
+def test_an_opt_out_through_another_record_of_the_person_wins(world: ApplyWorld, workspace: Workspace) -> None:
+    """Bob has a Contact that isn't linked and wasn't opted out, so no step is about it."""
+    ids = world.ids
+    plan = workspace.plan()
+    merged = [
+        {
+            "system": "salesforce",
+            "id": ids.bob_lead,
+            "object": "Lead",
+            "cluster": f"sales_connect:{ids.bob}",
+            "opted_out": True,
+        },
+        {
+            "system": "salesforce",
+            "id": ids.cy_contact,
+            "object": "Contact",
+            "cluster": f"sales_connect:{ids.bob}",
+            "opted_out": False,
+        },
+    ]
+    pq.write_table(pa.Table.from_pylist(merged), plan.with_name("merged.parquet"))
+    assert [
+        step.id
+        for step in snapshot_facts(read_plan(plan), workspace.folder / "snapshots", plan.parent).others[
+            f"sales_connect:{ids.bob}"
+        ]
+    ] == [ids.cy_contact]
+    records.update_record(world.store, "Contact", ids.cy_contact, {STANDARD: True})
+    applied = workspace.apply(plan)
+    assert [each[1:] for each in results(applied)[3:5]] == [("stale", "newer_opt_out")] * 2
+    assert results(applied)[:3] == DONE[:3]
+    assert world.flag(ids.bob_lead)
+    assert world.unsubscribed(ids.bob)
 
 
 # --- faults
