@@ -89,6 +89,10 @@ ADDRESSES = (
         "=1+1@xN.example",
         "\u5c71@xN.\u4f8b\u3048.example",
     ),
+    # As long as the parts may be.
+    f"{'a' * 64}@xN.example",
+    f"a@{'x' * 63}.xN.example",
+    "a@" + ".".join(["xN"] * 84 + ["x"]),
 )
 NO_ADDRESSES = (
     *(None, None, None, "", " ", "\t\n", "\u00a0"),
