@@ -333,7 +333,7 @@ def from_snapshot(loaded: Settings, wanted: str | None) -> Data:
 
 def settings_in_force(loaded: Settings) -> dict[str, Any]:
     """The settings as JSON, and their hash. Paths are left out: they say where a workspace lies, not what was done."""
-    values = loaded.model_dump(mode="json", exclude={"run"})
+    values = loaded.model_dump(mode="json", exclude={"run": True, "evidence": {"keys"}})
     text = json.dumps(values, sort_keys=True, ensure_ascii=False)
     return {"settings": values, "settings_sha256": hashlib.sha256(text.encode()).hexdigest()}
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from recon import lock, settings
 from recon.clock import from_environment
 from recon.errors import UsageError
-from recon.ledger import Ledger
+from recon.evidence import open_ledger
 from recon.progress import SILENT
 from recon.resubscribe import refusals
 from recon.resubscribe.applying import Run
@@ -84,7 +84,7 @@ def apply(
     refusals.refuse_unfit(plan, file)
     with ExitStack() as stack:
         stack.enter_context(lock.held(workspace, f"apply {plan.run_id}", clock))
-        ledger = stack.enter_context(Ledger.open(loaded.run.ledger, clock=clock))
+        ledger = stack.enter_context(open_ledger(loaded, clock))
         facts = snapshot_facts(plan, loaded.run.snapshots, file.parent)
         evidence = StepsEvidence(ledger, plan, actor=actor.strip(), addresses=facts.addresses, clock=clock)
         run = Run(plan, file.parent, loaded, evidence, facts, clock, sleep, inside_guard_window)
