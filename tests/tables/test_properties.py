@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     Reconcile = Callable[[Case], tuple[list[Row], list[Row]]]
 
 # An engine takes about a second, however few the rows: few examples of many worlds.
-_MANY_WORLDS = 24
+_MANY_WORLDS = 18
 _EXAMPLES = settings().max_examples
-many = settings(max_examples=max(2, _EXAMPLES // 15))
+many = settings(max_examples=max(2, _EXAMPLES // 18))
 few = settings(max_examples=max(2, _EXAMPLES // 75))
 dense = st.one_of(cases(worlds=_MANY_WORLDS, least=2), cases(worlds=_MANY_WORLDS, most=3))
 randoms = st.randoms(use_true_random=False)
