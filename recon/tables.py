@@ -264,4 +264,24 @@ VERDICTS = Table(
     ),
 )
 
-TABLES = (PEOPLE, RECORDS, MERGED, ACTIONS, APPROVED, VERDICTS)
+VERIFICATION = Table(
+    "verification",
+    "one record whose opt-out a plan took away, or may have",
+    (
+        Column("step", "count", "the step of the plan", required=True),
+        Column("row", "count", "the line in the approved file that allowed it"),
+        Column("record", "string", "the record, system:id", required=True),
+        Column(
+            "state",
+            "string",
+            "stuck, reverted, unsubscribed_anew, worklist_open, gone, too_early or unknown",
+            required=True,
+        ),
+        Column("caused_by", "string", "the record whose opt-out undid it, system:id"),
+        Column("through", "string", "the link it came through: id; null where it was undone on the record itself"),
+        Column("changed_at", "time", "when it was opted out again, or put back"),
+        Column("message", "string", "what happened and what to do, in one or two sentences", required=True),
+    ),
+)
+
+TABLES = (PEOPLE, RECORDS, MERGED, ACTIONS, APPROVED, VERDICTS, VERIFICATION)

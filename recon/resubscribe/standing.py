@@ -1,0 +1,88 @@
+"""What the ledger says became of the clears of a plan: which opt-outs were taken away, when, and which may have been."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from recon.ledger import kinds
+from recon.resubscribe.steps_evidence import ALREADY_SO, WORKLIST, Task
+
+if TYPE_CHECKING:
+    from recon.ledger import Entry, Ledger
+    from recon.resubscribe.plan_file import Plan, Step
+
+# A date ends last in the zone that is twelve hours behind.
+_DATE_ENDS = timedelta(hours=36)
+
+Standing = Literal["done", "put_back", "worklist", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """A clear that was made, or may have been.
+
+    Attributes
+    ----------
+    step
+        The step.
+    standing
+        done; put_back: done, and then the opt-out was put back; worklist: an admin has it to do; open: begun, and nobody knows.
+    intent
+        The ledger's entry of its last try.
+    began_at
+        When that was begun: an opt-out of a later time is a new one.
+    at
+        When it was done, or put back; None where neither is known.
+    """
+
+    step: Step
+    standing: Standing
+    intent: Entry
+    began_at: datetime
+    at: datetime | None = None
+
+
+def cleared(ledger: Ledger, plan: Plan) -> list[Cleared]:
+    """The clears of a plan that took an opt-out away, or may have; in the plan's order. What was refused or left alone isn't among them."""
+    intents: dict[int | str, Entry] = {}
+    outcomes: dict[int | str, Entry] = {}
+    for entry in ledger.of_plan(plan.hash):
+        if entry.kind == kinds.INTENT:
+            intents[entry.data["step"]] = entry
+            outcomes.pop(entry.data["step"], None)
+        elif entry.kind == kinds.OUTCOME and entry.data["intent"] == intents[entry.data["step"]].seq:
+            outcomes[entry.data["step"]] = entry
+    found = []
+    for step in plan.steps:
+        if step.direction != "clear" or (intent := intents.get(step.number)) is None:
+            continue
+        one = _standing(step, intent, outcomes.get(step.number), outcomes.get(Task(step, again=True).label))
+        if one is not None:
+            found.append(one)
+    return found
+
+
+def _standing(step: Step, intent: Entry, outcome: Entry | None, back: Entry | None) -> Cleared | None:
+    began_at = _moment(intent.at)
+    if outcome is None:
+        return Cleared(step, "worklist" if intent.data.get("way") == WORKLIST else "open", intent, began_at)
+    if outcome.data["result"] != "done":
+        return None
+    if back is not None and (back.data["result"] == "done" or back.data.get("code") == ALREADY_SO):
+        return Cleared(step, "put_back", intent, began_at, _moment(back.at))
+    at = _done_at(outcome)
+    return Cleared(step, "done", intent, min(began_at, at), at)
+
+
+def _done_at(outcome: Entry) -> datetime:
+    """When it was done at the latest: an admin may say so with a date alone, of whatever zone."""
+    known, told = _moment(outcome.at), outcome.data.get("effective_at")
+    if told is None:
+        return known
+    return min(known, _moment(told) if "T" in told else _moment(f"{told}T00:00:00Z") + _DATE_ENDS)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,124 @@
+"""Undo: a plan that puts back the opt-outs that a run took away. It only ever opts out; what a run opted out stays so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recon import __version__, jobs, settings
+from recon.clock import from_environment, iso
+from recon.errors import UsageError
+from recon.evidence import open_ledger, take_checkpoint
+from recon.ledger import kinds
+from recon.resubscribe.evidence import write_plan_entry
+from recon.resubscribe.plan_file import Plan, Step, read_plan, write_plan
+from recon.resubscribe.standing import cleared
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from recon.clock import Clock
+    from recon.resubscribe.standing import Cleared
+
+_PLAN_FILE = "plan.json"
+_MAY_BE = {
+    "open": " Whether it was taken away isn't known.",
+    "worklist": " It was on the worklist, and may have been taken away by hand: see that nobody does it any more.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A plan that takes a run back, and the run folder it is in. `plan.applicable` is false where there is nothing to put back."""
+
+    plan: Plan
+    path: Path
+    folder: Path
+
+
+def undo(
+    workspace: str | Path,
+    run_id: str,
+    *,
+    created_by: str | None = None,
+    new_run_id: str | None = None,
+    clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Undone:
+    """Make a plan that puts back every opt-out that a run took away, or may have taken away. Apply it like any other.
+
+    Parameters
+    ----------
+    workspace
+        Where recon.toml, the runs and the ledger are.
+    run_id
+        The run whose plan was applied.
+    created_by
+        Who makes the plan.
+    new_run_id
+        The undo's own run; by default made from the time.
+    clock, environ
+        The time, and the environment that names the key that signs checkpoints; by default the machine's own.
+
+    Raises
+    ------
+    UsageError
+        If the run has no plan, or its plan is an undo itself: that took nothing away.
+    InputRefused
+        If the plan was changed.
+    """
+    clock = clock or from_environment()
+    loaded = settings.load(Path(workspace))
+    file = jobs.run_folder(loaded, run_id) / _PLAN_FILE
+    if not file.is_file() or not loaded.run.ledger.is_dir():
+        raise UsageError(f"there is no plan in the run {run_id!r}.", hint="Name the run whose plan was applied.")
+    former = read_plan(file)
+    if former.kind == "undo":
+        raise UsageError(
+            f"the run {run_id!r} is an undo itself: it took no opt-out away.",
+            hint="An opt-out is taken away by an approved file and `recon plan` only.",
+        )
+    own_id = new_run_id or f"{jobs.new_run_id(clock)}-undo"
+    folder = jobs.run_folder(loaded, own_id)
+    with open_ledger(loaded, clock) as ledger:
+        standing = [case for case in cleared(ledger, former) if case.standing != "put_back"]
+        steps = tuple(_step(number, case, former) for number, case in enumerate(standing, 1))
+        made = Plan(
+            schema=1,
+            kind="undo",
+            recon=__version__,
+            run_id=own_id,
+            created_at=iso(clock.now()),
+            created_by=created_by,
+            settings_sha256=jobs.settings_in_force(loaded)["settings_sha256"],
+            snapshot=former.snapshot,
+            snapshot_manifest_sha256=former.snapshot_manifest_sha256,
+            undoes=former.hash,
+            steps=steps,
+            applicable=bool(steps),
+        ).sealed()
+        who = None if created_by is None else ledger.actor(created_by)
+        run = {"run_id": own_id, "job": "undo", "actor": who, "settings": made.settings_sha256}
+        ledger.append(kinds.RUN, {**run, "snapshot": made.snapshot, "counts": {"set": len(steps)}})
+        write_plan_entry(ledger, made, created_by)
+        take_checkpoint(ledger, loaded, folder, environ)
+    write_plan(made, folder / _PLAN_FILE)
+    return Undone(made, folder / _PLAN_FILE, folder)
+
+
+def _step(number: int, case: Cleared, former: Plan) -> Step:
+    """The opt-out that puts a clear back, in every field that the sync writes: where one of two was ticked, both are."""
+    step = case.step
+    return Step(
+        number=number,
+        person=step.person,
+        system=step.system,
+        object=step.object,
+        id=step.id,
+        direction="set",
+        fields=step.fields,
+        before=step.after,
+        after=(True,) * len(step.fields),
+        because=f"Takes back step {step.number} of the run {former.run_id}.{_MAY_BE.get(case.standing, '')}",
+    )
