@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from tests.resubscribe.rig import Rig
 
 
-def recon(rig: Rig, *arguments: str | Path, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def recon(
+    rig: Rig, *arguments: str | Path, folder: Path | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a workspace, at the rig's time and with the rig's secrets; warnings are errors."""
-    environ = os.environ | rig.sandbox.environment() | {"RECON_NOW": iso(rig.clock.now())}
+    given = os.environ | rig.sandbox.environment() | {"RECON_NOW": iso(rig.clock.now())} | environ
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "recon", *map(str, arguments)],
         cwd=folder or rig.folder,
-        env=environ,
+        env=given,
         capture_output=True,
         text=True,
         timeout=120,
