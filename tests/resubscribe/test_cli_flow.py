@@ -22,7 +22,7 @@ from recon.sandbox import sales_connect
 from recon.sandbox.salesforce import records
 from recon.settings import SyncSettings
 from tests.ledger.test_ledger_attacks import attack
-from tests.resubscribe.cli import recon
+from tests.resubscribe.cli import here, recon
 from tests.resubscribe.rig import ADMIN, POLICY, new_rig
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def test_a_plan_is_told_and_kept(flow: Flow) -> None:
 
 
 def test_a_plan_is_shown_as_it_was_told(flow: Flow) -> None:
-    shown = recon(flow.rig, "plan", "show", "reports/first/plan.json")
+    shown = here(flow.rig, "plan", "show", "reports/first/plan.json")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert flow.first.stdout == f"{shown.stdout}\nPlan: workspace/reports/first/plan.json\n"
     for person, record in (flow.ada, flow.bob):
@@ -128,12 +128,12 @@ def test_a_plan_is_shown_as_it_was_told(flow: Flow) -> None:
         assert re.search(
             rf"^ +\d  Sales Connect Person {person}: unsubscribed true -> false", shown.stdout, re.MULTILINE
         )
-    as_json = recon(flow.rig, "plan", "show", "--json", "reports/first/plan.json")
+    as_json = here(flow.rig, "plan", "show", "--json", "reports/first/plan.json")
     assert json.loads(as_json.stdout) == of(flow.plan("first"))
 
 
 def test_two_plans_are_compared(flow: Flow) -> None:
-    done = recon(flow.rig, "plan", "diff", "reports/first/plan.json", "reports/second/plan.json")
+    done = here(flow.rig, "plan", "diff", "reports/first/plan.json", "reports/second/plan.json")
     assert (done.returncode, done.stderr) == (0, "")
     first, *others = done.stdout.splitlines()
     assert first.endswith(": 3 records came, 4 went, 0 changed otherwise")
@@ -175,7 +175,7 @@ def test_what_is_left_is_named_and_exits_with_3(flow: Flow, second: subprocess.C
 
 
 def test_a_row_that_was_applied_is_used_up(flow: Flow) -> None:
-    done = recon(flow.rig, "check", "first.csv")
+    done = here(flow.rig, "check", "first.csv")
     assert done.returncode == 3
     assert "line 2: rejected" not in done.stdout
     assert "line 4: rejected [unknown_person]" in done.stdout
@@ -188,7 +188,7 @@ def test_what_may_not_be_applied_is_refused_before_anything_is_written(flow: Flo
     rig.rows.clear()
     rig.approve("ada@buyer.example", approved_by="Nobody Known")
     shutil.copy(rig.approved("nothing.csv"), home)
-    empty = recon(rig, "plan", "nothing.csv", "--run-id", "empty", folder=home)
+    empty = here(rig, "plan", "nothing.csv", "--run-id", "empty", folder=home)
     assert empty.returncode == 0
     assert "There is nothing to apply." in empty.stdout
     state = (home / "ledger" / "ledger.db").read_bytes()
@@ -199,7 +199,7 @@ def test_what_may_not_be_applied_is_refused_before_anything_is_written(flow: Flo
     spoiled.write_text(plan.read_text("utf-8").replace('"row": 2', '"row": 3'), "utf-8")
 
     def refused(file: str, said: str, code: int = 2, actor: str = ADMIN, **environ: str) -> None:
-        done = recon(rig, "apply", file, "--actor", actor, folder=home, **environ)
+        done = here(rig, "apply", file, "--actor", actor, folder=home, **environ)
         assert (done.returncode, done.stdout) == (code, "")
         assert said in done.stderr
         assert "Traceback" not in done.stderr
@@ -228,64 +228,64 @@ def test_wrong_usage_is_told(flow: Flow, tmp_path: Path) -> None:
         ("plan", "first.csv", "--run-id", "../elsewhere"): "../elsewhere",
         ("ledger", "export", "--out", "no/such.json"): "there is no folder no",
     }.items():
-        done = recon(flow.rig, *arguments)
+        done = here(flow.rig, *arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
         assert "Traceback" not in done.stderr
     assert not (flow.rig.folder / "elsewhere").exists()
-    nothing = recon(flow.rig, "ledger", "show", "ada@buyer.example", folder=tmp_path)
+    nothing = here(flow.rig, "ledger", "show", "ada@buyer.example", folder=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (2, "")
     assert "there is no ledger" in nothing.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_persons_story(flow: Flow) -> None:
-    shown = recon(flow.rig, "ledger", "show", "Ada@Buyer.Example")
+    shown = here(flow.rig, "ledger", "show", "Ada@Buyer.Example")
     assert (shown.returncode, shown.stderr) == (0, "")
     kinds = [line.split()[2] for line in shown.stdout.splitlines() if not line.startswith(" ")]
     assert kinds == ["approved_file", "verdict", "plan", *["intent", "outcome"] * 2]
     assert "ada@buyer.example" not in shown.stdout
     assert "email: a***@b***.example" in shown.stdout
     assert "reason: Asked to get mail again" in shown.stdout
-    full = recon(flow.rig, "ledger", "show", f"salesforce:{flow.ada[1]}", "--full")
+    full = here(flow.rig, "ledger", "show", f"salesforce:{flow.ada[1]}", "--full")
     assert "email: ada@buyer.example" in full.stdout
-    as_json = json.loads(recon(flow.rig, "ledger", "show", f"sales_connect:{flow.ada[0]}", "--json").stdout)
+    as_json = json.loads(here(flow.rig, "ledger", "show", f"sales_connect:{flow.ada[0]}", "--json").stdout)
     assert [step["entry"]["body"]["kind"] for step in as_json["steps"]] == kinds
-    stranger = recon(flow.rig, "ledger", "show", "nobody-at-all@buyer.example")
+    stranger = here(flow.rig, "ledger", "show", "nobody-at-all@buyer.example")
     assert (stranger.returncode, stranger.stdout) == (0, "The ledger holds nothing about this person.\n")
 
 
 def test_consent_records_are_exported(flow: Flow, tmp_path: Path) -> None:
     home = flow.copy(tmp_path)
-    done = recon(flow.rig, "ledger", "export", "--of", "bob@buyer.example", "--out", "bob.json", folder=home)
+    done = here(flow.rig, "ledger", "export", "--of", "bob@buyer.example", "--out", "bob.json", folder=home)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("1 consent records and 0 corrections, with their entries; checkpoint of ")
     document = of(home / "bob.json")
     assert (len(document["records"]), check_export(document)) == (1, [])
     assert (home / "bob.json").stat().st_mode & 0o077 == 0
-    everything = json.loads(recon(flow.rig, "ledger", "export", folder=home).stdout)
+    everything = json.loads(here(flow.rig, "ledger", "export", folder=home).stdout)
     assert len(everything["records"]) == 3
     toml = home / "recon.toml"
     toml.write_text(toml.read_text("utf-8").replace('controller_name = "Seller Inc"', ""), "utf-8")
-    refused = recon(flow.rig, "ledger", "export", folder=home)
+    refused = here(flow.rig, "ledger", "export", folder=home)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "controller_name under [evidence]" in refused.stderr
 
 
 def test_a_person_is_erased_and_the_chain_stays_whole(flow: Flow, tmp_path: Path) -> None:
     home = flow.copy(tmp_path)
-    done = recon(
+    done = here(
         *(flow.rig, "ledger", "erase", "ada@buyer.example", "--ground", "gdpr-17", "--actor", "Olga Officer"),
         folder=home,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Erased 1 personal parts and 0 names; entry ")
     assert b"ada@buyer.example" not in (home / "ledger" / "ledger.db").read_bytes()
-    shown = recon(flow.rig, "ledger", "show", "ada@buyer.example", folder=home).stdout
+    shown = here(flow.rig, "ledger", "show", "ada@buyer.example", folder=home).stdout
     assert "personal part: erased" in shown
     assert "Asked to get mail again" not in shown
-    assert recon(flow.rig, "ledger", "verify", folder=home).returncode == 0
-    again = recon(flow.rig, "ledger", "erase", "ada@buyer.example", "--ground", "gdpr-17", folder=home)
+    assert here(flow.rig, "ledger", "verify", folder=home).returncode == 0
+    again = here(flow.rig, "ledger", "erase", "ada@buyer.example", "--ground", "gdpr-17", folder=home)
     assert (again.returncode, again.stdout) == (0, "There was nothing to erase.\n")
 
 
@@ -294,7 +294,7 @@ def saved(flow: Flow, second: subprocess.CompletedProcess[str]) -> Path:
     """A checkpoint that has left the workspace, after all that is done in it."""
     assert second.returncode == 3
     path = flow.outside / "saved.jsonl"
-    done = recon(flow.rig, "ledger", "checkpoint", "--to", path)
+    done = here(flow.rig, "ledger", "checkpoint", "--to", path)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(
         r"Ledger checkpoint of \S+: \d+ entries, head [0-9a-f]{64} \(not signed, recon .+\)\.\n", done.stdout
@@ -384,12 +384,12 @@ def test_what_was_done_to_the_ledger_shows(flow: Flow, saved: Path, tmp_path: Pa
     if how == "rewrite":
         assert "saved.jsonl" in done.stdout
         assert "written anew" in done.stdout
-        assert recon(flow.rig, "ledger", "verify", folder=home).returncode == 5
+        assert here(flow.rig, "ledger", "verify", folder=home).returncode == 5
     if how == "cut and forget":  # the checkpoint that left the machine tells all the same
-        assert recon(flow.rig, "ledger", "verify", "--checkpoint", saved, folder=home).returncode == 4
+        assert here(flow.rig, "ledger", "verify", "--checkpoint", saved, folder=home).returncode == 4
     if how == "cut":
         kept = shutil.copy(saved, tmp_path)
-        refused = recon(flow.rig, "ledger", "checkpoint", "--to", kept, folder=home)
+        refused = here(flow.rig, "ledger", "checkpoint", "--to", kept, folder=home)
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "contradicts the checkpoint" in refused.stderr
         assert Path(kept).read_bytes() == saved.read_bytes()
@@ -400,14 +400,14 @@ def test_signed_checkpoints(flow: Flow, saved: Path, tmp_path: Path) -> None:
     forget_checkpoints(home)
     for name in ("ours", "theirs"):
         new_key_pair(tmp_path / f"{name}.pem", tmp_path / f"{name}-public.pem")
-    taken = recon(flow.rig, "ledger", "checkpoint", folder=home, RECON_LEDGER_SIGNING_KEY=str(tmp_path / "ours.pem"))
+    taken = here(flow.rig, "ledger", "checkpoint", folder=home, RECON_LEDGER_SIGNING_KEY=str(tmp_path / "ours.pem"))
     assert (taken.returncode, taken.stderr) == (0, "")
     assert "(signed, recon" in taken.stdout
     shutil.move(home / "ledger" / "checkpoints.jsonl", tmp_path / "signed.jsonl")
     public = ("--pubkey", tmp_path / "ours-public.pem")
 
     def verified(file: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
-        return recon(flow.rig, "ledger", "verify", "--checkpoint", file, *more, folder=home)
+        return here(flow.rig, "ledger", "verify", "--checkpoint", file, *more, folder=home)
 
     held = verified(tmp_path / "signed.jsonl", *public)
     assert (held.returncode, held.stderr) == (0, "")

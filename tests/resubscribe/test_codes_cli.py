@@ -19,7 +19,7 @@ from recon.resubscribe.apply import apply
 from recon.resubscribe.codes import BY_NAME, CODES
 from recon.sandbox import sales_connect
 from recon.sandbox.salesforce import records
-from tests.resubscribe.cli import recon
+from tests.resubscribe.cli import here, recon
 from tests.resubscribe.rig import ADMIN, START, new_rig
 
 if TYPE_CHECKING:
@@ -459,7 +459,7 @@ def other(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_another_policy_gives_other_verdicts(world: World, other: Path) -> None:
     cases = other_cases(world)
     shutil.copy(world.file(cases, RIGHT | RIGHT_THERE, "other.csv"), other)
-    done = recon(world.rig, "check", "other.csv", folder=other)
+    done = here(world.rig, "check", "other.csv", folder=other)
     assert (done.returncode, done.stderr) == (3, "")
     assert lines(done) == wanted(cases)
 
@@ -467,9 +467,9 @@ def test_another_policy_gives_other_verdicts(world: World, other: Path) -> None:
 def test_nothing_rejected_is_0(world: World) -> None:
     cases = [accepted("ada@buyer.example"), Case("calm@buyer.example", {"not_opted_out": ""}, verdict="no_op")]
     world.file(cases, RIGHT, "calm.csv")
-    done = recon(world.rig, "check", "calm.csv")
+    done = here(world.rig, "check", "calm.csv")
     assert (done.returncode, lines(done)) == (0, wanted(cases))
-    quiet = recon(world.rig, "--quiet", "check", "calm.csv")
+    quiet = here(world.rig, "--quiet", "check", "calm.csv")
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
 
 
@@ -499,7 +499,7 @@ REFUSED: dict[str, tuple[str | bytes, list[str]]] = {
 def test_a_file_that_cannot_be_read_surely_is_refused(world: World, name: str) -> None:
     content, said = REFUSED[name]
     (world.rig.folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    done = recon(world.rig, "check", name, "--out", "refused.csv")
+    done = here(world.rig, "check", name, "--out", "refused.csv")
     assert (done.returncode, done.stdout) == (2, "")
     for text in said:
         assert text in done.stderr
@@ -509,19 +509,19 @@ def test_a_file_that_cannot_be_read_surely_is_refused(world: World, name: str) -
 
 
 def test_what_is_not_there_is_told(world: World) -> None:
-    missing = recon(world.rig, "check", "nowhere.csv")
+    missing = here(world.rig, "check", "nowhere.csv")
     assert (missing.returncode, missing.stderr) == (2, "recon: nowhere.csv: there is no such file. Check the path.\n")
     world.file([accepted("ada@buyer.example")], RIGHT, "fine.csv")
-    nowhere = recon(world.rig, "check", "fine.csv", "--out", "no/such/verdicts.csv")
+    nowhere = here(world.rig, "check", "fine.csv", "--out", "no/such/verdicts.csv")
     assert (nowhere.returncode, nowhere.stdout) == (2, "")
     assert "there is no folder no/such" in nowhere.stderr
-    snapshot = recon(world.rig, "check", "fine.csv", "--snapshot", "20200101T000000Z-00000000")
+    snapshot = here(world.rig, "check", "fine.csv", "--snapshot", "20200101T000000Z-00000000")
     assert snapshot.returncode == 2
     assert "20200101T000000Z-00000000" in snapshot.stderr
 
 
 def test_the_policy_is_printed_with_its_sources(world: World, other: Path) -> None:
-    strict = recon(world.rig, "policy")
+    strict = here(world.rig, "policy")
     assert (strict.returncode, strict.stderr) == (0, "")
     for code in CODES:
         fixed = ", fixed" if len(code.allowed) == 1 else ""
@@ -530,7 +530,7 @@ def test_the_policy_is_printed_with_its_sources(world: World, other: Path) -> No
     assert f"  admins = {ADMIN}\n" in strict.stdout
     for country in ("AU", "CA", "DE", "GB", "US"):
         assert f"\n{country}: " in strict.stdout
-    changed = recon(world.rig, "policy", folder=other).stdout
+    changed = here(world.rig, "policy", folder=other).stdout
     for text in (
         "* purpose_missing: warn\n",
         "* initiated_by_missing: off\n",
@@ -543,6 +543,6 @@ def test_the_policy_is_printed_with_its_sources(world: World, other: Path) -> No
         assert text in changed
     loosened = other / "recon.toml"
     loosened.write_text(loosened.read_text("utf-8").replace("purpose_missing = ", "asked_by_sender = ", 1), "utf-8")
-    refused = recon(world.rig, "policy", folder=other)
+    refused = here(world.rig, "policy", folder=other)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "asked_by_sender can't be 'warn'; it may be: reject" in refused.stderr
