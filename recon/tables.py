@@ -274,7 +274,7 @@ VERIFICATION = Table(
         Column(
             "state",
             "string",
-            "stuck, reverted, unsubscribed_anew, worklist_open, gone, too_early or unknown",
+            "stuck, reverted, unsubscribed_anew, undone, worklist_open, gone, too_early or unknown",
             required=True,
         ),
         Column("caused_by", "string", "the record whose opt-out undid it, system:id"),

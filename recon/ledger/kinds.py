@@ -208,7 +208,7 @@ KINDS: dict[str, dict[str, Field]] = {
     },
     VERIFICATION: _STEP_FIELDS
     | {
-        "result": _must(CODE, "stuck, reverted, unsubscribed_anew, on_worklist, gone or unknown"),
+        "result": _must(CODE, "stuck, reverted, unsubscribed_anew, undone, on_worklist, gone or unknown"),
         "value": _may(VALUE, "the value that was found"),
         "caused_by": _may(NAME, "the record that undid it"),
         "through": _may(CODE, "the link it came through: id, converted or address"),

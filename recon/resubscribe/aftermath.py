@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recon.resubscribe.rereading import Now
     from recon.resubscribe.standing import Cleared
 
-State = Literal["stuck", "reverted", "unsubscribed_anew", "worklist_open", "gone", "too_early", "unknown"]
+State = Literal["stuck", "reverted", "unsubscribed_anew", "undone", "worklist_open", "gone", "too_early", "unknown"]
 
 STUCK = "Still not opted out."
 #: Ways to unsubscribe that somebody chose.

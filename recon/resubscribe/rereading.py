@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -200,23 +200,23 @@ class Extracted:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self.as_of = datetime.fromisoformat(snapshot.manifest["created_at"]).astimezone(UTC)
+        self._as_of = _read_at(snapshot)
 
     def people(self, ids: Iterable[str], progress: Progress) -> dict[str, Now]:  # noqa: ARG002 - it takes no time
         """People by `system:id`."""
         rows = _rows(self._snapshot, "people", "person_id", ids)
-        missing = {one: Now(f"sales_connect:{one}", self.as_of, gone="missing") for one in ids}
-        found = missing | {row["person_id"]: _person(row, self.as_of) for row in rows}
+        missing = {one: Now(f"sales_connect:{one}", self._as_of, gone="missing") for one in ids}
+        found = missing | {row["person_id"]: _person(row, self._as_of) for row in rows}
         return {now.uid: now for now in found.values()}
 
     def records(self, ids: Iterable[str], progress: Progress) -> dict[str, Now]:  # noqa: ARG002 - as above
         """Records by `system:id`."""
-        found = {one: Now(f"salesforce:{one}", self.as_of, gone="missing") for one in ids}
+        found = {one: Now(f"salesforce:{one}", self._as_of, gone="missing") for one in ids}
         for row in _rows(self._snapshot, "records", "record_id", ids):
             gone = "deleted" if row["is_deleted"] else "converted" if row["is_converted"] else None
             found[row["record_id"]] = Now(
                 f"salesforce:{row['record_id']}",
-                self.as_of,
+                self._as_of,
                 row["opted_out"],
                 row["opted_out"] and gone is None,
                 gone,
@@ -260,6 +260,13 @@ class Links:
                 if other is not None:
                     found.setdefault(one, set()).add(other)
         return found
+
+
+def _read_at(snapshot: Snapshot) -> datetime:
+    """The moment before anything of it was read: what is written from then on may not be in it. Of a file nobody knows; the pull's counts."""
+    said = [each["started_at"] or snapshot.manifest["created_at"] for each in snapshot.manifest["inputs"]]
+    first = min(datetime.fromisoformat(at).astimezone(UTC) for at in said)
+    return first - timedelta(microseconds=1)
 
 
 def _rows(snapshot: Snapshot, which: str, key: str, ids: Iterable[str]) -> list[dict[str, Any]]:

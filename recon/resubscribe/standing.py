@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # A date ends last in the zone that is twelve hours behind.
 _DATE_ENDS = timedelta(hours=36)
 
-Standing = Literal["done", "put_back", "worklist", "open"]
+Standing = Literal["done", "put_back", "undone", "worklist", "open"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,16 @@ class Cleared:
     step
         The step.
     standing
-        done; put_back: done, and then the opt-out was put back; worklist: an admin has it to do; open: begun, and nobody knows.
+        done; put_back: done, and then the opt-out was put back, as the person opted out meanwhile; undone: a later plan opted the record out
+        again; worklist: an admin has it to do; open: begun, and nobody knows.
     intent
         The ledger's entry of its last try.
     began_at
         When that was begun: an opt-out of a later time is a new one.
     at
-        When it was done, or put back; None where neither is known.
+        When it was done, put back or undone; None where that isn't known.
+    by
+        The run that undid it.
     """
 
     step: Step
@@ -42,6 +45,7 @@ class Cleared:
     intent: Entry
     began_at: datetime
     at: datetime | None = None
+    by: str | None = None
 
 
 def cleared(ledger: Ledger, plan: Plan) -> list[Cleared]:
@@ -60,8 +64,18 @@ def cleared(ledger: Ledger, plan: Plan) -> list[Cleared]:
             continue
         one = _standing(step, intent, outcomes.get(step.number), outcomes.get(Task(step, again=True).label))
         if one is not None:
-            found.append(one)
+            found.append(one if one.standing != "done" else _unless_undone(ledger, one, outcomes[step.number]))
     return found
+
+
+def _unless_undone(ledger: Ledger, one: Cleared, done: Entry) -> Cleared:
+    """The clear, or that a later plan took it back: what recon did itself isn't looked for in the systems."""
+    seqs = {seq for name in ledger.names.of(one.step.key) for seq, _ in ledger.mentioning(name) if seq > done.seq}
+    entries = (ledger.entry(seq) for seq in sorted(seqs))
+    later = [each for each in entries if each.kind == kinds.OUTCOME and each.data["result"] == "done"]
+    if not later or later[-1].data.get("to") is False or later[-1].data["plan"] == done.data["plan"]:
+        return one
+    return replace(one, standing="undone", at=_moment(later[-1].at), by=later[-1].data.get("run_id"))
 
 
 def _standing(step: Step, intent: Entry, outcome: Entry | None, back: Entry | None) -> Cleared | None:

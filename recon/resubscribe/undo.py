@@ -82,7 +82,7 @@ def undo(
     own_id = new_run_id or f"{jobs.new_run_id(clock)}-undo"
     folder = jobs.run_folder(loaded, own_id)
     with open_ledger(loaded, clock) as ledger:
-        standing = [case for case in cleared(ledger, former) if case.standing != "put_back"]
+        standing = [case for case in cleared(ledger, former) if case.standing not in ("put_back", "undone")]
         steps = tuple(_step(number, case, former) for number, case in enumerate(standing, 1))
         made = Plan(
             schema=1,

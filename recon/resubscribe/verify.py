@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 VERIFICATION_CSV, VERIFICATION_JSON = "verification.csv", "verification.json"
 _PLAN_FILE = "plan.json"
 _NO_EXTRACT = "No extract that was made since is there: pull a fresh one, and verify again."
+_NO_CAUSE = "It is opted out again. What did it can't be told, as the newest extract of the linked records is older: pull a fresh one, and verify again."
 _IN_LEDGER = {"worklist_open": "on_worklist"}
 
 
@@ -56,7 +57,7 @@ class VerifiedRow:
     step, row, key
         The step of the plan, the line of the approved file, and the record as `system:id`.
     state
-        stuck; reverted; unsubscribed_anew: the person's own act, which wins; worklist_open: an admin hasn't done it; gone: deleted, merged or
+        stuck; reverted; unsubscribed_anew: the person's own act, which wins; undone: by a later plan of recon's own; worklist_open: an admin hasn't done it; gone: deleted, merged or
         converted; too_early: the nightly run is still to come; unknown.
     caused_by, through
         The record that undid it, as `system:id`, and the link it came by; `through` None where it happened on the record itself.
@@ -200,6 +201,9 @@ class _Verification:
         if case.standing == "put_back":
             text = "The person opted out again while the plan was applied, and the opt-out was put back. That wins."
             return Fate("unsubscribed_anew", text, changed_at=case.at)
+        if case.standing == "undone":
+            run = f"The run {case.by}" if case.by else "A later run"
+            return Fate("undone", f"{run} opted it out again, as its plan says.", changed_at=case.at)
         if case.standing == "open":
             return Fate("unknown", "It was begun, and whether it was done isn't known: apply the same plan again.")
         if case.standing == "worklist":
@@ -215,7 +219,11 @@ class _Verification:
                 text = f"The nightly run is over at {iso(closes)}: pull a fresh extract then, and verify."
                 return Fate("too_early", text)
             return Fate("unknown", _NO_EXTRACT)
-        found = fate(case, now, star, closes)
+        found = fate(case, now, [each for each in star if each.as_of >= case.at], closes)
+        guessed = found.caused_by is None or (found.caused_by == now.uid and not now.is_person)
+        older = any(each.as_of < (now.at or now.as_of) for each in star)
+        if found.state == "reverted" and guessed and older:
+            return Fate("unknown", _NO_CAUSE, changed_at=found.changed_at)
         # An extract that was pulled before the run was over tells nothing about after it.
         return Fate("unknown", _NO_EXTRACT) if found.state == "too_early" and not early else found
 
@@ -283,7 +291,7 @@ def _drafts(
             name: said.get(name) for name in ("plan", "step", "subject", "record", "system", "field")
         }
         data |= {"result": _IN_LEDGER.get(found.state, found.state), "run_id": plan.run_id, "through": found.through}
-        if found.state in ("stuck", "reverted", "unsubscribed_anew"):
+        if found.state in ("stuck", "reverted", "unsubscribed_anew", "undone"):
             data["value"] = found.state != "stuck"
         if found.caused_by is not None:
             system, _, identity = found.caused_by.partition(":")
