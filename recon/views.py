@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from recon.resubscribe.jobs import Resubscribed
     from recon.results import RunResult
 
 _FIXES = {
@@ -24,6 +25,15 @@ _FILES = {
     "actions.csv": "every record that needs action (personal data)",
     "merged.parquet": "every record of both systems, with what the sync will do (personal data)",
     "unusable.csv": "addresses and ids that join nothing",
+    "verdicts.csv": "every approved row's verdict, with what to do about it (personal data)",
+    "plan.json": "exactly what is to be changed, for `recon apply`",
+    "before.csv": "the values before the first write",
+    "success.csv": "records that were changed",
+    "failed.csv": "records that were left as they are, and why",
+    "unprocessed.csv": "records that were not tried, or that wait for an admin",
+    "worklist.csv": "what an admin has to click in Sales Connect, to be ticked (personal data)",
+    "worklist.html": "the same for paper (personal data)",
+    "apply.json": "when the plan was applied, by whom, and the counts",
     "manifest.json": "where the data came from, settings, counts, hashes",
     "people.parquet": "the people, as they were pulled (personal data)",
     "records.parquet": "Leads and Contacts, as they were pulled (personal data)",
@@ -105,6 +115,58 @@ def first_actions(run: RunResult, rows: int = 20) -> Shown:
     for column in ("id", "explanation"):
         frame[column] = frame[column].map(mask_within)
     return Shown(frame)
+
+
+def verdicts(done: Resubscribed) -> Shown:
+    """Every approved row's verdict and what to do about it, addresses masked; with addresses it is in verdicts.csv."""
+    frame = done.planned.check.checked.verdicts.to_pandas()
+    frame["email"] = frame["email"].map(mask_address)
+    frame["message"] = frame["message"].map(mask_within)
+    return Shown(frame.fillna(""))
+
+
+def steps(done: Resubscribed) -> Shown:
+    """What the plan changes, record by record, in its order."""
+    rows = [
+        {
+            "step": step.number,
+            "system": step.system,
+            "object": step.object,
+            "id": mask_within(step.id),
+            "opted out": "will be" if step.direction == "set" else "no more",
+            "since": step.opted_out_at or "",
+            "line": "" if step.row is None else str(step.row),
+            "reason": mask_within(step.reason or ""),
+            "because": mask_within(step.because),
+        }
+        for step in done.planned.plan.steps
+    ]
+    columns = ["step", "system", "object", "id", "opted out", "since", "line", "reason", "because"]
+    return Shown(pd.DataFrame(rows, columns=columns))
+
+
+def blocked(done: Resubscribed) -> Shown:
+    """Accepted rows that the plan leaves out, because the opt-out would come back."""
+    rows = [
+        {"line": row.row, "person": mask_within(row.person), "why": mask_within(row.reason)}
+        for row in done.planned.plan.blocked
+    ]
+    return Shown(pd.DataFrame(rows, columns=["line", "person", "why"]))
+
+
+def outcomes(done: Resubscribed) -> Shown:
+    """What became of every step; no row where the plan was not applied."""
+    rows = [
+        {
+            "step": each.number,
+            "record": mask_within(each.key),
+            "outcome": each.outcome,
+            "code": each.code or "",
+            "what to do": mask_within(each.message),
+        }
+        for each in (() if done.applied is None else done.applied.outcomes)
+    ]
+    return Shown(pd.DataFrame(rows, columns=["step", "record", "outcome", "code", "what to do"]))
 
 
 def files(folder: Path) -> Shown:

@@ -32,7 +32,7 @@ _README = """\
 | here | is |
 |---|---|
 | `recon.toml` | every setting, its meaning and its default; secrets stay in the environment, under the names given there |
-| `notebooks/` | the batch job: pull, reconcile, report; they can be opened in Jupyter, too |
+| `notebooks/` | the batch job: pull, reconcile, report; and `04_resubscribe`, for approved files; they can be opened in Jupyter, too |
 | `inbox/` | where extracts of Sales Connect and Salesforce go |
 | `snapshots/` | both datasets as they were pulled |
 | `reports/` | one folder a run: `compliance.html`, `actions.csv`, `merged.parquet`, `manifest.json`, executed notebooks |

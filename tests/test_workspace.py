@@ -48,7 +48,7 @@ def test_makes_everything_a_workspace_needs(tmp_path: Path) -> None:
         assert os.name == "nt" or stat.S_IMODE((folder / name).stat().st_mode) == 0o700
     shipped = {path.name: path.read_bytes() for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
     assert {path.name: path.read_bytes() for path in (folder / "notebooks").iterdir()} == shipped
-    assert len(shipped) == 3
+    assert len(shipped) == 4
 
 
 def test_the_file_loads_to_exactly_the_defaults(tmp_path: Path) -> None:

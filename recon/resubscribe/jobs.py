@@ -1,4 +1,4 @@
-"""The jobs of the resubscribe flow: check, plan."""
+"""The jobs of the resubscribe flow: check, plan, and for the notebook both with apply."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from recon.progress import Progress
     from recon.reconcile import Reconciliation
     from recon.resubscribe.approved import Approved
+    from recon.resubscribe.outcomes import Applied
     from recon.settings import Settings
     from recon.sources.consent_objects import ConsentObjects
 
@@ -75,6 +76,38 @@ class PlanResult:
     path: Path
     folder: Path
     check: CheckResult
+
+
+@dataclass(frozen=True, slots=True)
+class Resubscribed:
+    """A plan that was made, and what came of it.
+
+    Attributes
+    ----------
+    planned
+        The plan, with the verdicts.
+    applied
+        The outcomes; None where it was not to be applied, or there was nothing to apply.
+    """
+
+    planned: PlanResult
+    applied: Applied | None
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.planned.folder
+
+    def summary(self) -> str:
+        """What was done, in lines for people. Holds no address and none of the approvals' words."""
+        from recon.resubscribe.show import summary_lines
+
+        lines = summary_lines(self.planned.plan)
+        if self.applied is not None:
+            lines.append(f"Applied: {self.applied.lines()[0]}")
+        elif self.planned.plan.steps:
+            lines.append("Not applied: nothing was changed in either system.")
+        return "\n".join(lines)
 
 
 def check(
@@ -201,6 +234,68 @@ def plan(
     _write_verdicts(checked, folder / VERDICTS_FILE)
     write_plan(made, folder / PLAN_FILE)
     return PlanResult(made, folder / PLAN_FILE, folder, CheckResult(given, checked, consents.notes))
+
+
+def resubscribe(
+    workspace: str | Path = ".",
+    *,
+    approved: str | Path = "inbox/approved.csv",
+    with_opt_outs: bool = False,
+    created_by: str | None = None,
+    snapshot: str | None = None,
+    run_id: str | None = None,
+    apply: bool = False,
+    actor: str | None = None,
+    clock: Clock | None = None,
+    environ: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Resubscribed:
+    """Make the plan of what an approved file allows and, only where that is asked for, carry it out.
+
+    Parameters
+    ----------
+    workspace
+        As for `check`.
+    approved
+        The approved file; a relative path is taken from the workspace.
+    with_opt_outs, created_by, snapshot, run_id
+        As for `plan`.
+    apply
+        Carry the plan out at once, without anybody having looked at it.
+    actor
+        Who carries it out, see `recon.resubscribe.apply.apply`.
+    clock, environ, progress
+        As for `check`.
+
+    Raises
+    ------
+    UsageError
+        If it is to be applied and nobody is named who does; nothing is written then.
+    ReconError
+        As `plan` and `recon.resubscribe.apply.apply`.
+    """
+    from recon.resubscribe.apply import apply as carry_out
+
+    who = (actor or "").strip()
+    if apply and not who:
+        raise UsageError("nobody is named who applies the plan.", hint="Name the admin in the parameter actor.")
+    workspace, clock = Path(workspace), clock or from_environment()
+    planned = plan(
+        workspace,
+        workspace / approved,
+        with_opt_outs=with_opt_outs,
+        created_by=created_by,
+        snapshot=snapshot,
+        run_id=run_id,
+        clock=clock,
+        environ=environ,
+        progress=progress,
+    )
+    if not apply or not planned.plan.steps:
+        return Resubscribed(planned, None)
+    return Resubscribed(
+        planned, carry_out(workspace, planned.path, actor=who, clock=clock, environ=environ, progress=progress)
+    )
 
 
 def _reconciled(data: jobs.Data, loaded: Settings) -> Reconciliation:

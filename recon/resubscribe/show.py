@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 _SYSTEMS = {"salesforce": "Salesforce", "sales_connect": "Sales Connect"}
 
 
-def plan_lines(plan: Plan) -> list[str]:
-    """The plan in lines. Holds record ids and the approvals' reasons, no addresses."""
+def summary_lines(plan: Plan) -> list[str]:
+    """What the plan comes to, in lines. Holds nothing of a single person."""
     clears = [step for step in plan.steps if step.direction == "clear"]
     people = len({step.person for step in clears})
     sets = len(plan.steps) - len(clears)
@@ -36,6 +36,12 @@ def plan_lines(plan: Plan) -> list[str]:
     ]
     if not plan.steps:
         lines.append("  There is nothing to apply.")
+    return lines
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """The plan in lines. Holds record ids and the approvals' reasons, no addresses."""
+    lines = summary_lines(plan)
     for person, steps in groupby(plan.steps, key=lambda step: step.person):
         listed = list(steps)
         lines += ["", f"{person}: {listed[0].because}"]

@@ -24,6 +24,7 @@ from papermill.cli import papermill
 from recon import batch, jobs, views, workspace
 from recon.clock import SetClock, SystemClock
 from recon.notebook_parameters import read
+from recon.resubscribe.jobs import resubscribe
 from recon.results import RunResult
 from recon.sandbox.box import Sandbox
 from recon.sandbox.extracts import write_extract, write_salesforce_files
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
     from recon.sandbox.population import Population
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-JOBS: dict[str, Callable[..., Any]] = {"01_pull": jobs.pull, "02_reconcile": jobs.reconcile, "03_report": jobs.report}
+JOBS: dict[str, Callable[..., Any]] = {
+    "01_pull": jobs.pull,
+    "02_reconcile": jobs.reconcile,
+    "03_report": jobs.report,
+    "04_resubscribe": resubscribe,
+}
 NAMES = tuple(JOBS)
 NOW = "2026-11-24T18:00:00Z"
 # Any address; masked ones have stars before and behind the @.
@@ -46,8 +52,8 @@ def source(name: str) -> Any:
     return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
 
 
-def test_these_are_the_batch_jobs_notebooks() -> None:
-    assert {path.stem for path in FOLDER.iterdir()} == set(NAMES) == set(batch.NOTEBOOKS)
+def test_these_are_the_batch_jobs_notebooks_and_the_one_for_approved_files() -> None:
+    assert {path.stem for path in FOLDER.iterdir()} == set(NAMES) == {*batch.NOTEBOOKS, "04_resubscribe"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -162,8 +168,8 @@ def test_leaves_every_file_of_a_run(done: Batch) -> None:
         "notebooks",
         "unusable.csv",
     ]
-    assert [each.name for each in done.result.notebooks] == list(NAMES)
-    assert [line.split(":")[0] for line in done.said] == list(NAMES)
+    assert [each.name for each in done.result.notebooks] == list(batch.NOTEBOOKS)
+    assert [line.split(":")[0] for line in done.said] == list(batch.NOTEBOOKS)
 
 
 def test_reads_everything_and_finds_what_was_planted(done: Batch) -> None:
@@ -222,7 +228,7 @@ def test_shows_no_address_in_full_and_nothing_but_results(done: Batch) -> None:
     with (done.folder / "inbox" / "people.csv").open(encoding="utf-8", newline="") as file:
         addresses = {address for row in csv.DictReader(file) if "@" in (address := row["email"].strip())}
     assert len(addresses) > 100
-    for name in NAMES:
+    for name in batch.NOTEBOOKS:
         for cell in done.copy(name).cells:
             for output in cell.get("outputs", []):
                 assert output.output_type in ("execute_result", "stream")
