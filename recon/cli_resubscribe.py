@@ -1,4 +1,4 @@
-"""The command line of the resubscribe flow: check, policy, plan, apply, ledger."""
+"""The command line of the resubscribe flow: check, policy, plan, apply, verify, undo, ledger."""
 
 from __future__ import annotations
 
@@ -149,6 +149,32 @@ def apply_plan(workspace: Path, file: Path, actor: str, worklist: Path | None, i
     click.get_current_context().exit(done.exit_code)
 
 
+@click.command()
+@workspace
+@click.option("--run", "run_id", help="The run whose plan was applied; the one that was applied last by default.")
+def verify(workspace: Path, run_id: str | None) -> None:
+    """After a nightly run: did every resubscribe stick, and if not, which record undid it. Exits with 3 if one was reverted."""
+    from recon.resubscribe.verify import verify as look
+
+    found = look(workspace, run_id=run_id, progress=progress())
+    say("\n".join(found.lines()))
+    click.get_current_context().exit(found.exit_code)
+
+
+@click.command()
+@workspace
+@click.argument("run_id", metavar="RUN")
+@click.option("--by", "created_by", help="Who makes the plan.")
+@click.option("--run-id", "new_run_id", help="The id of the undo's own run; made from the time by default.")
+def undo(workspace: Path, run_id: str, created_by: str | None, new_run_id: str | None) -> None:
+    """Make a plan that puts back the opt-outs that a RUN took away. Nothing is changed before `recon apply`."""
+    from recon.resubscribe.show import plan_lines
+    from recon.resubscribe.undo import undo as take_back
+
+    made = take_back(workspace, run_id, created_by=created_by, new_run_id=new_run_id)
+    say("\n".join([*plan_lines(made.plan), "", f"Plan: {made.path}"]))
+
+
 @click.group()
 def ledger() -> None:
     """The evidence: is it whole, one person's story, the consent records."""
@@ -250,4 +276,4 @@ def _opened(folder: Path) -> Any:
     return evidence.open_ledger(loaded, from_environment())
 
 
-COMMANDS = (check, policy, plan, apply_plan, ledger)
+COMMANDS = (check, policy, plan, apply_plan, verify, undo, ledger)

@@ -420,3 +420,59 @@ def test_signed_checkpoints(flow: Flow, saved: Path, tmp_path: Path) -> None:
     assert verified(tmp_path / "garbage.jsonl").returncode == 6
     assert verified(tmp_path / "nowhere.jsonl").returncode == 2
     assert verified(tmp_path / "signed.jsonl", "--pubkey", tmp_path / "ours.pem").returncode == 2
+
+
+def test_after_the_night_it_is_verified_and_can_be_taken_back(tmp_path: Path) -> None:
+    rig = new_rig(tmp_path)
+    try:
+        ada, bob = rig.pair("ada@buyer.example"), rig.pair("bob@buyer.example")
+        nothing = here(rig, "verify")
+        assert (nothing.returncode, nothing.stdout) == (2, "")
+        assert "no plan was applied here yet" in nothing.stderr
+        rig.days(3)
+        assert here(rig, "pull").returncode == 0
+        for name in ("ada", "bob"):
+            rig.approve(f"{name}@buyer.example")
+        rig.approved()
+        assert here(rig, "plan", "approved.csv", "--run-id", "r1").returncode == 0
+        assert here(rig, "apply", "reports/r1/plan.json", "--actor", ADMIN).returncode == 0
+        early = here(rig, "verify")
+        assert (early.returncode, early.stderr) == (0, "")
+        assert "Run r1, 4 records cleared: 4 too early" in early.stdout
+        rig.night()
+        stuck = recon(rig, "verify", "--run", "r1")
+        assert (stuck.returncode, stuck.stderr) == (0, "")
+        assert stuck.stdout == "Run r1, 4 records cleared: 4 stuck\n  files in reports/r1\n"
+        # Somebody ticks the box of Bob's record, and the next nightly run carries that to the person.
+        records.update_record(rig.sandbox.store, "Contact", bob[1], {"HasOptedOutOfEmail": True})
+        rig.night()
+        reverted = recon(rig, "verify")
+        assert (reverted.returncode, reverted.stderr) == (3, "")
+        assert "2 reverted, 2 stuck" in reverted.stdout
+        assert f"salesforce:{bob[1]}" in reverted.stdout
+        assert f"sales_connect:{bob[0]}" in reverted.stdout
+        assert ada[1] not in reverted.stdout
+        assert "@" not in reverted.stdout
+
+        made = recon(rig, "undo", "r1", "--by", "Dana Analyst", "--run-id", "r1-undo")
+        assert (made.returncode, made.stderr) == (0, "")
+        assert "0 people to resubscribe (0 records), 4 records to opt out" in made.stdout
+        assert made.stdout.endswith("\nPlan: reports/r1-undo/plan.json\n")
+        assert not rig.flag(f"salesforce:{ada[1]}")
+        done = here(rig, "apply", "reports/r1-undo/plan.json", "--actor", ADMIN)
+        assert (done.returncode, done.stdout) == (0, "4 steps: 2 done, 2 skipped done\n  files in reports/r1-undo\n")
+        assert all(
+            rig.flag(uid)
+            for person, record in (ada, bob)
+            for uid in (f"sales_connect:{person}", f"salesforce:{record}")
+        )
+        for run_id, said in {
+            "r1-undo": "is an undo itself",
+            "nowhere": "there is no plan in the run 'nowhere'",
+        }.items():
+            refused = here(rig, "undo", run_id)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            assert said in refused.stderr
+        assert here(rig, "ledger", "verify").returncode == 0
+    finally:
+        rig.sandbox.close()
