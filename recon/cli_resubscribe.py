@@ -248,7 +248,10 @@ def ledger_checkpoint(workspace: Path, to: Path | None) -> None:
 
     loaded = settings.load(workspace)
     with _opened(workspace) as opened:
-        point = evidence.take_checkpoint(opened, loaded, None) if to is None else opened.checkpoint(to)
+        if to is None:
+            point = evidence.take_checkpoint(opened, loaded, None)
+        else:
+            point = opened.checkpoint(to, evidence.signing_key(loaded))
     click.echo("\n".join(point.lines()))
 
 

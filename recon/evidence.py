@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from recon.errors import UsageError
 from recon.ledger import Ledger, Notice, Terms
+from recon.ledger.checkpoint import Unreadable
+from recon.ledger.checkpoint import read as read_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,13 +39,29 @@ def take_checkpoint(
     environ
         Names the signing key, see the setting `evidence.signing_key_env`.
     """
-    named = (os.environ if environ is None else environ).get(loaded.evidence.signing_key_env)
-    key = Path(named) if named else None
+    key = signing_key(loaded, environ)
     point = ledger.checkpoint(loaded.run.ledger / CHECKPOINTS, key)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         ledger.checkpoint(folder / CHECKPOINTS, key)
     return point
+
+
+def signing_key(loaded: Settings, environ: Mapping[str, str] | None = None) -> Path | None:
+    """The key that checkpoints are signed with; None where the environment names none."""
+    named = (os.environ if environ is None else environ).get(loaded.evidence.signing_key_env)
+    return Path(named) if named else None
+
+
+def cover(ledger: Ledger, loaded: Settings, folder: Path, environ: Mapping[str, str] | None = None) -> None:
+    """Take a checkpoint as `take_checkpoint` does, unless the newest one beside the ledger covers all of it."""
+    file = loaded.run.ledger / CHECKPOINTS
+    try:
+        newest = read_checkpoints(file)[-1].size if file.is_file() else 0
+    except Unreadable:
+        newest = -1  # taking one tells what is wrong with the file
+    if newest != ledger.head().size:
+        take_checkpoint(ledger, loaded, folder, environ)
 
 
 def head(point: Checkpoint) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from recon import lock, settings
 from recon.clock import from_environment
 from recon.errors import UsageError
-from recon.evidence import open_ledger
+from recon.evidence import cover, open_ledger
 from recon.progress import SILENT
 from recon.resubscribe import refusals
 from recon.resubscribe.applying import Run
@@ -88,6 +88,10 @@ def apply(
         facts = snapshot_facts(plan, loaded.run.snapshots, file.parent)
         evidence = StepsEvidence(ledger, plan, actor=actor.strip(), addresses=facts.addresses, clock=clock)
         run = Run(plan, file.parent, loaded, evidence, facts, clock, sleep, inside_guard_window)
-        if worklist is not None:
-            return run.take_back(Path(worklist), actor.strip())
-        return run.carry_out(stack, actor.strip(), os.environ if environ is None else environ, progress or SILENT)
+        environ = os.environ if environ is None else environ
+        try:
+            if worklist is not None:
+                return run.take_back(Path(worklist), actor.strip())
+            return run.carry_out(stack, actor.strip(), environ, progress or SILENT)
+        finally:
+            cover(ledger, loaded, file.parent, environ)
