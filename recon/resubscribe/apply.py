@@ -85,7 +85,7 @@ def apply(
     with ExitStack() as stack:
         stack.enter_context(lock.held(workspace, f"apply {plan.run_id}", clock))
         ledger = stack.enter_context(open_ledger(loaded, clock))
-        facts = snapshot_facts(plan, loaded.run.snapshots, file.parent)
+        facts = snapshot_facts(plan, loaded, file.parent)
         evidence = StepsEvidence(ledger, plan, actor=actor.strip(), addresses=facts.addresses, clock=clock)
         run = Run(plan, file.parent, loaded, evidence, facts, clock, sleep, inside_guard_window)
         environ = os.environ if environ is None else environ

@@ -178,7 +178,8 @@ class Run:
         from recon.sources.salesforce_session import connect
 
         systems = Systems()
-        needed = {step.system for step in self._plan.steps}
+        looked_at = [step for others in self._facts.others.values() for step in others]
+        needed = {step.system for step in (*self._plan.steps, *looked_at)}
         connect_settings = self._loaded.sales_connect
         if "salesforce" in needed:
             connection = connect(self._loaded.salesforce, environ=environ, sleep=self._sleep)

@@ -261,8 +261,11 @@ def _because(row: AcceptedRow) -> str:
         text = f"Line {row.row.line} of the approved file: consent{when}, after the newest opt-out" + (
             f" ({newest})." if newest else " (its date is unknown; the policy accepts that)."
         )
-    if row.stays:
-        text += f" {len(row.stays)} converted Lead{'s' if len(row.stays) > 1 else ''} stay opted out: nobody can change them."
+    converted = sum(member.converted for member in row.stays)
+    if converted:
+        text += f" {converted} converted Lead{'s' if converted > 1 else ''} stay opted out: nobody can change them."
+    if len(row.stays) > converted:
+        text += f" {len(row.stays) - converted} stay unsubscribed from a single user, who alone can remove that."
     return text
 
 

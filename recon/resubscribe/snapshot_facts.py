@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from recon.resubscribe.plan_file import Plan
+    from recon.settings import Settings
+    from recon.snapshot import Snapshot
 
 # The fields to look at, where no step of the plan is about such an object: Lead and Contact have the same ones.
 _OWN = {"Person": ("unsubscribed",)}
-_TWIN = {"Lead": "Contact", "Contact": "Lead"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +45,24 @@ class Facts:
     others: dict[str, list[Step]]
 
 
-def snapshot_facts(plan: Plan, snapshots: Path, run: Path) -> Facts:
+def snapshot_facts(plan: Plan, loaded: Settings, run: Path) -> Facts:
     """Read them.
 
     Parameters
     ----------
     plan
         The plan.
-    snapshots
-        The folder of the snapshots.
+    loaded
+        Tell where the snapshots are, and which field is the opt-out.
     run
         The run's folder, whose merged.parquet tells which records are one person's.
 
     Raises
     ------
     InputRefused
-        If the snapshot is gone, was changed, is another one, or doesn't hold a record of the plan.
+        If the snapshot or the run's merged.parquet is gone, was changed, is another one, or doesn't hold a record of the plan.
     """
-    folder = snapshots / plan.snapshot
+    folder = loaded.run.snapshots / plan.snapshot
     if not plan.snapshot or set(plan.snapshot) & set("/\\\0") or not folder.is_dir():
         raise InputRefused([Problem(str(folder), "the plan's snapshot isn't there.", "Pull and plan again.")])
     found = snapshot.read(folder)
@@ -78,21 +79,26 @@ def snapshot_facts(plan: Plan, snapshots: Path, run: Path) -> Facts:
         text = f"the snapshot doesn't hold the record of step {missing[0]}."
         raise InputRefused([Problem(str(folder), text, "Plan again.")])
     names = {key: " ".join(filter(None, (row["first_name"], row["last_name"]))) for key, row in people.items()}
-    return Facts({key: row["email"] for key, row in known.items()}, names, _others(plan, run / MERGED_FILE))
+    return Facts(
+        {key: row["email"] for key, row in known.items()}, names, _others(plan, run / MERGED_FILE, found, loaded)
+    )
 
 
-def _others(plan: Plan, merged: Path) -> dict[str, list[Step]]:
+def _others(plan: Plan, merged: Path, taken: Snapshot, loaded: Settings) -> dict[str, list[Step]]:
     persons = sorted({step.person for step in plan.steps if step.direction == "clear"})
-    if not merged.is_file() or not persons:
+    if not persons:
         return {}
-    fields: dict[str, tuple[str, ...]] = {step.object: step.fields for step in plan.steps}
+    if not merged.is_file():
+        text = "the file isn't there, and it tells which other records belong to the people in the plan."
+        raise InputRefused([Problem(str(merged), text, "Plan again.")])
+    from recon.resubscribe.planning import target_fields
+
+    fields = target_fields(taken.manifest["inputs"], loaded) | _OWN
     columns = ["system", "id", "object", "cluster", "opted_out"]
     wanted = (pc.field("cluster").isin(persons)) & ~pc.field("opted_out")
     found: dict[str, list[Step]] = {}
     for row in pq.read_table(merged, columns=columns, filters=wanted).to_pylist():
-        written = fields.get(row["object"]) or _OWN.get(row["object"]) or fields.get(_TWIN.get(row["object"], ""))
-        if written is None:
-            continue
+        written = fields[row["object"]]
         step = Step(
             number=1,
             person=row["cluster"],

@@ -58,7 +58,8 @@ class AcceptedRow:
         The records whose opt-out it clears, sorted by system and id. Each record is cleared by one row: the one with its address; one without
         an address, by the row with the cluster's smallest.
     stays
-        Converted Leads among them that stay opted out, as Salesforce lets nobody change them.
+        Records among them that stay opted out: converted Leads, which Salesforce lets nobody change, and people of whom only an unsubscribe of
+        a single user stands, which is that user's to remove and doesn't sync.
     newest_opt_out
         The newest known opt-out of the clusters.
     opt_out_dates_known
@@ -351,17 +352,25 @@ def _accepted(
         consent=None if case.correction else case.consent,
         approved=case.approved,
         clusters=facts.clusters[case.address],
-        clears=tuple(member for member in own if not member.converted),
-        stays=tuple(member for member in own if member.converted),
+        clears=tuple(member for member in own if not _stays(member)),
+        stays=tuple(member for member in own if _stays(member)),
         newest_opt_out=max((date for date in dates if date is not None), default=None),
         opt_out_dates_known=None not in dates,
         warnings=verdict.warnings,
     )
 
 
+def _stays(member: Member) -> bool:
+    return member.converted or member.cause == "user"
+
+
 def _said(row: AcceptedRow) -> str:
     count = len(row.clears)
     text = f"{count} record{'s' if count != 1 else ''} would be cleared."
-    if row.stays:
-        text += f" Stays opted out, as Salesforce lets nobody change a converted Lead: {named(row.stays)}."
+    converted = [member for member in row.stays if member.converted]
+    of_users = [member for member in row.stays if not member.converted]
+    if converted:
+        text += f" Stays opted out, as Salesforce lets nobody change a converted Lead: {named(converted)}."
+    if of_users:
+        text += f" Stays unsubscribed from a single user, who alone can remove that: {named(of_users)}."
     return text

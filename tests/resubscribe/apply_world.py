@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from starlette.responses import JSONResponse, Response
 
@@ -38,6 +39,9 @@ STANDARD = "HasOptedOutOfEmail"
 OUT = datetime(2026, 11, 2, 15, 30, tzinfo=UTC)
 ACTOR = "Ida Admin"
 FILE = "a" * 64
+_MERGED = pa.schema(
+    [*((name, pa.string()) for name in ("system", "id", "object", "cluster")), ("opted_out", pa.bool_())]
+)
 _TABLES = ("lead", "contact", "history", "person", "unsubscribe", "unsubscribe_history")
 
 
@@ -399,6 +403,11 @@ class Workspace:
         run.mkdir(parents=True, exist_ok=True)
         write_plan(plan, run / "plan.json")
         (run / "manifest.json").write_text(json.dumps(jobs.settings_in_force(loaded)))
+        merged = [
+            {"system": step.system, "id": step.id, "object": step.object, "cluster": step.person, "opted_out": True}
+            for step in numbered
+        ]
+        pq.write_table(pa.Table.from_pylist(merged, schema=_MERGED), run / "merged.parquet")
         if verdicts:
             self.add_verdicts(numbered)
         return run / "plan.json"

@@ -319,7 +319,7 @@ def test_an_opt_out_through_another_record_of_the_person_wins(world: ApplyWorld,
     pq.write_table(pa.Table.from_pylist(merged), plan.with_name("merged.parquet"))
     assert [
         step.id
-        for step in snapshot_facts(read_plan(plan), workspace.folder / "snapshots", plan.parent).others[
+        for step in snapshot_facts(read_plan(plan), load(workspace.folder), plan.parent).others[
             f"sales_connect:{ids.bob}"
         ]
     ] == [ids.cy_contact]
