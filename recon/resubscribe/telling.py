@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recon.resubscribe.steps_evidence import State
 
 _PUT_BACK = "The person opted out again while the plan was carried out: the opt-out was put back. That wins."
+_CANT_BE = "The person opted out again after this was cleared, and the opt-out can't be put back."
 _NOT_BACK = "The person opted out again after this was cleared, and the opt-out is not put back yet."
 
 
@@ -29,8 +30,11 @@ def outcome_of(step: Step, state: State, back: State, *, owed: bool) -> Outcome:
     owed
         Has its opt-out to be put back, and isn't yet?
     """
-    if back.result in ("done", "stale"):  # stale: it is opted out already, or isn't there any more
+    if back.result == "done" or back.code == ALREADY_SO:
         return Outcome(step.number, step.key, "stale", code=NEWER_OPT_OUT, message=_PUT_BACK, at=back.at)
+    if back.result == "stale":  # it was converted, or isn't there any more
+        message = f"{_CANT_BE} {MEANINGS.get(back.code or '', '')} Pull and plan with opt-outs, so that what it became is opted out."
+        return Outcome(step.number, step.key, "failed", code=back.code, message=message, at=back.at)
     if back.result is not None:
         retryable = back.result == "failed" and back.retryable
         message = f"{_NOT_BACK} {remedy(back.code, retryable=retryable)}"

@@ -524,7 +524,9 @@ class Judge:
                 assert left == step.after or outcome.code == "already_so" or now == step.after, said
             elif not outcome.retryable:
                 assert outcome.outcome in ("stale", "failed"), said
-                assert left != step.after, said
+                # What a plan cleared and met opted out again is as good as put back.
+                lost = (outcome.outcome, outcome.code) == ("failed", "converted")
+                assert left != step.after or now != step.after or lost, said
         for uid in self.cleared:
             step = planned.steps[uid]
             newer = [
@@ -532,5 +534,6 @@ class Judge:
                 for mate in planned.mates(uid)
                 if (at := self.known[mate]) is not None and at != FOREVER and at >= planned.basis(uid)
             ]
-            back = planned.left[uid] != step.after or told[step.number].retryable
+            outcome = told[step.number]
+            back = self.books.values(step) != step.after or outcome.retryable or outcome.code == "converted"
             assert not newer or back, f"{uid} stays cleared though {newer} opted out anew"

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from recon.ledger import Ledger, kinds
 from recon.resubscribe.apply import apply
 from recon.sandbox import sales_connect
 from recon.sandbox.salesforce import records
 from tests.resubscribe.rig import ADMIN, Rig, new_rig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from recon.ledger import Draft, Entry
     from recon.resubscribe.jobs import PlanResult
     from recon.resubscribe.outcomes import Applied
 
@@ -88,4 +90,31 @@ def test_a_tick_in_salesforce_stops_a_plan_that_is_about_sales_connect_alone(rig
     rig.days(0.01)
     records.update_record(store, "Contact", record, {"HasOptedOutOfEmail": True})
     assert said(applied(rig, planned)) == [("stale", "newer_opt_out")]
+    assert rig.flag(f"sales_connect:{person}")
+
+
+def test_an_opt_out_that_cannot_be_put_back_is_not_said_to_be(rig: Rig) -> None:
+    """The Lead was cleared and converted, and then the person clicked, all before Sales Connect's turn."""
+    person, record = rig.pair("ada@buyer.example", sobject="Lead")
+    rig.days(1)
+    rig.pull()
+    rig.approve("ada@buyer.example")
+    planned = rig.plan()
+    store, real = rig.sandbox.store, Ledger.append_all
+
+    def append_all(ledger: Ledger, drafts: Iterable[Draft]) -> list[Entry]:
+        made = real(ledger, drafts)
+        if (made[0].kind, made[0].data.get("result")) == (kinds.OUTCOME, "done") and not happened:
+            happened.append(True)
+            rig.days(0.01)
+            records.convert_lead(store, record)
+            sales_connect.unsubscribe(store, person, source="clicked_link")
+        return made
+
+    happened: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "append_all", append_all)
+        result = applied(rig, planned)
+    assert said(result) == [("failed", "converted"), ("stale", "newer_opt_out")]
+    assert "can't be put back" in result.outcomes[0].message
     assert rig.flag(f"sales_connect:{person}")
