@@ -360,8 +360,10 @@ class Watch:
         if request.method == "GET":
             self.on_read(unquote_plus(request.url or ""))
         if met := self._meet("after"):
+            response.close()
             raise met.error
         if self._meet("lose"):
+            response.close()
             raise requests.exceptions.ReadTimeout("lost")
         return response
 
@@ -431,6 +433,7 @@ class Judge:
         self.books, self.watch, self.planned = watch.books, watch, planned
         #: By record of the persons in the plan: the newest opt-out when recon last could have known.
         self.known = {uid: self.books.standing(uid) for uid in self._of_persons()}
+        self.began = stamp(self.books.store.clock.now())
         self.cleared: list[str] = []
         self.faults: list[str] = []
         watch.on_change, watch.on_read = self._changed, self._read
@@ -524,9 +527,10 @@ class Judge:
                 assert left == step.after or outcome.code == "already_so" or now == step.after, said
             elif not outcome.retryable:
                 assert outcome.outcome in ("stale", "failed"), said
-                # What a plan cleared and met opted out again is as good as put back.
+                # What a plan cleared and met opted out again is as good as put back. What an earlier run met may have changed since.
                 lost = (outcome.outcome, outcome.code) == ("failed", "converted")
-                assert left != step.after or now != step.after or lost, said
+                earlier = outcome.at is not None and outcome.at < self.began
+                assert left != step.after or now != step.after or lost or earlier, said
         for uid in self.cleared:
             step = planned.steps[uid]
             newer = [

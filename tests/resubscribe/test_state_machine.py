@@ -653,8 +653,8 @@ def run(stand: Stand, examples: int, steps: int) -> None:
 
 @pytest.mark.usefixtures("plain_tables")
 def test_whatever_happens_the_invariants_hold(stand: Stand) -> None:
-    run(stand, examples=3 if FAST else 40, steps=30)
+    run(stand, examples=3 if FAST else 30, steps=25)
 
 
 def test_they_hold_with_the_real_tables(stand: Stand) -> None:
-    run(stand, examples=1 if FAST else 3, steps=12)
+    run(stand, examples=2 if FAST else 6, steps=10)
