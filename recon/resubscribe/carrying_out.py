@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from recon.errors import SourceError
 from recon.resubscribe.answers import STOPPING, remedy
 from recon.resubscribe.outcomes import Outcome
-from recon.resubscribe.staleness import opted_out_since, staleness
+from recon.resubscribe.staleness import is_so, opted_out_since, set_since, staleness
 from recon.resubscribe.steps_evidence import BULK, NEWER_OPT_OUT, WORKLIST, Task
 from recon.resubscribe.systems import Stopped
 from recon.resubscribe.telling import outcome_of, stale_outcome, untried
@@ -197,7 +197,7 @@ class Carrier:
         """Why no clear of this task's person may be begun, as far as this task tells."""
         state = self._state(task)
         if state.result == "done":
-            set_again = now is not None and now.there and now.values != task.after
+            set_again = now is not None and set_since(task, now, state.at)
             return NEWER_OPT_OUT if set_again else None
         if state.final:
             return "person_failed" if state.result == "failed" else "person_stale"
@@ -301,7 +301,7 @@ class Carrier:
 
     def _after_try(self, task: Task, seen: Seen, answer: Answer, *, ours: bool) -> bool:
         """Judge a try by the record as it is now; returns whether it is settled. `ours`: one of the tries may have been made late."""
-        if ours and seen.there and seen.values == task.after:
+        if ours and is_so(task, seen):
             self._evidence.conclude(task, "done", was=task.before, now=task.after, found=True)
             return True
         stale = self._why_not(task, seen)
@@ -329,7 +329,7 @@ class Carrier:
     def _found(self, task: Task, seen: Seen | None) -> bool:
         """Close an intent that a crash left open where what it was to write is there."""
         state = self._state(task)
-        if state.open is None or seen is None or not seen.there or seen.values != task.after:
+        if state.open is None or seen is None or not is_so(task, seen):
             return False
         self._evidence.conclude(task, "done", was=task.before, now=task.after, found=True)
         return True

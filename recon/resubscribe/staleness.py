@@ -55,12 +55,31 @@ def staleness(task: Task, seen: Seen, address: str | None, history: Callable[[],
     if seen.converted:
         return "converted"
     if not task.clears:
-        return ALREADY_SO if seen.values == task.after else None
+        return ALREADY_SO if is_so(task, seen) else None
     if _form(seen.email) != _form(address):
         return "address_changed"
     if seen.values != task.before:
         return "value_changed"
     return _person(task, seen) if task.step.system == "sales_connect" else _record(task, seen, history)
+
+
+def is_so(task: Task, seen: Seen) -> bool:
+    """Whether what a task writes stands there. On a person that is the account's unsubscribe: one of a single user isn't it."""
+    values = (False,) * len(seen.values) if seen.level == "user" else seen.values
+    return seen.there and values == task.after
+
+
+def set_since(task: Task, seen: Seen, cleared_at: str | None) -> bool:
+    """Whether a record that was cleared is opted out again.
+
+    A single user's unsubscribe may have stood all the time, hidden by the account's: only one that is newer counts.
+    """
+    if not seen.there:
+        return False
+    if seen.level != "user":
+        return seen.values != task.after
+    then, now = _text_time(cleared_at), _second(seen.opted_out_at)
+    return then is None or now is None or now >= then
 
 
 def _form(address: str | None) -> str | None:

@@ -13,7 +13,7 @@ from recon.sandbox.salesforce import records
 from tests.resubscribe.rig import ADMIN, Rig, new_rig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from recon.ledger import Draft, Entry
@@ -93,6 +93,73 @@ def test_a_tick_in_salesforce_stops_a_plan_that_is_about_sales_connect_alone(rig
     assert rig.flag(f"sales_connect:{person}")
 
 
+def test_one_users_unsubscribe_is_not_taken_for_the_accounts(rig: Rig) -> None:
+    """Both stand, so the account's hides the user's: it is not met as a new one, and does not do for the account's when that is put back."""
+    person, record = rig.pair("ada@buyer.example")
+    store = rig.sandbox.store
+    other = sales_connect.add_person(store, email="ada@buyer.example")
+    sales_connect.unsubscribe(store, other)
+    first, second = sorted((person, other))
+    sales_connect.unsubscribe(store, first, level="user", user_name="Sam Seller")
+    rig.days(1)
+    rig.pull()
+    rig.approve("ada@buyer.example")
+    planned = rig.plan()
+    assert [step.id for step in planned.plan.steps] == [record, first, second]
+    with pytest.MonkeyPatch.context() as patch:
+        after_outcomes(patch, 2, _stop)
+        with pytest.raises(KeyboardInterrupt):
+            applied(rig, planned)
+    assert not account_unsubscribed(rig, first)
+    # The user's own was there before: nothing is put back for it, and the rest is done.
+    assert said(applied(rig, planned)) == [("skipped_done", None), ("skipped_done", None), ("done", None)]
+
+    sales_connect.unsubscribe(store, first)
+    sales_connect.unsubscribe(store, second)
+    rig.days(1)
+    rig.pull()
+    rig.rows.clear()
+    rig.approve("ada@buyer.example")
+    planned = rig.plan()
+    assert [step.id for step in planned.plan.steps] == [record, first, second]
+
+    def click() -> None:
+        rig.days(0.01)
+        sales_connect.unsubscribe(store, second, source="clicked_link")
+
+    with pytest.MonkeyPatch.context() as patch:
+        after_outcomes(patch, 2, click)
+        assert said(applied(rig, planned)) == [("stale", "newer_opt_out")] * 3
+    assert account_unsubscribed(rig, first)
+    assert account_unsubscribed(rig, second)
+
+
+def account_unsubscribed(rig: Rig, person: str) -> bool:
+    with rig.sandbox.store.transaction() as db:
+        sql = "SELECT 1 FROM unsubscribe WHERE person_id = ? AND level = 'account'"
+        return db.execute(sql, (person,)).fetchone() is not None
+
+
+def _stop() -> None:
+    raise KeyboardInterrupt
+
+
+def after_outcomes(patch: pytest.MonkeyPatch, number: int, action: Callable[[], None]) -> None:
+    """Let something happen once so many writes are done and in the ledger."""
+    real, seen = Ledger.append_all, 0
+
+    def append_all(ledger: Ledger, drafts: Iterable[Draft]) -> list[Entry]:
+        nonlocal seen
+        made = real(ledger, drafts)
+        if (made[0].kind, made[0].data.get("result")) == (kinds.OUTCOME, "done"):
+            seen += 1
+            if seen == number:
+                action()
+        return made
+
+    patch.setattr(Ledger, "append_all", append_all)
+
+
 def test_an_opt_out_that_cannot_be_put_back_is_not_said_to_be(rig: Rig) -> None:
     """The Lead was cleared and converted, and then the person clicked, all before Sales Connect's turn."""
     person, record = rig.pair("ada@buyer.example", sobject="Lead")
@@ -100,20 +167,15 @@ def test_an_opt_out_that_cannot_be_put_back_is_not_said_to_be(rig: Rig) -> None:
     rig.pull()
     rig.approve("ada@buyer.example")
     planned = rig.plan()
-    store, real = rig.sandbox.store, Ledger.append_all
+    store = rig.sandbox.store
 
-    def append_all(ledger: Ledger, drafts: Iterable[Draft]) -> list[Entry]:
-        made = real(ledger, drafts)
-        if (made[0].kind, made[0].data.get("result")) == (kinds.OUTCOME, "done") and not happened:
-            happened.append(True)
-            rig.days(0.01)
-            records.convert_lead(store, record)
-            sales_connect.unsubscribe(store, person, source="clicked_link")
-        return made
+    def convert_and_click() -> None:
+        rig.days(0.01)
+        records.convert_lead(store, record)
+        sales_connect.unsubscribe(store, person, source="clicked_link")
 
-    happened: list[bool] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ledger, "append_all", append_all)
+        after_outcomes(patch, 1, convert_and_click)
         result = applied(rig, planned)
     assert said(result) == [("failed", "converted"), ("stale", "newer_opt_out")]
     assert "can't be put back" in result.outcomes[0].message
