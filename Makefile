@@ -29,6 +29,7 @@ lock: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --no-header --no-annotate --upgrade -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --upgrade -o requirements-dev.lock
+	sed -i "1i # Written by \`make lock\`: exact versions of everything that is installed. Ranges stand in pyproject.toml." requirements.lock requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) demo
