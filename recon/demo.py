@@ -1,16 +1,20 @@
-"""The demo: the main job, end to end, on a Salesforce and a Sales Connect of its own, over real HTTP on loopback."""
+"""The demo: everything, end to end, on a Salesforce and a Sales Connect of its own, over real HTTP on loopback."""
 
 from __future__ import annotations
 
+import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from recon import jobs, nightly, settings, snapshot
+from recon import demo_story, jobs, nightly, settings
 from recon.clock import SetClock
-from recon.errors import ReconError
+from recon.errors import ReconError, UsageError
 from recon.progress import SILENT
 from recon.sandbox.box import DEFAULT_AT, Sandbox
 from recon.sandbox.served import write_settings
+
+#: A file that says whose the folder is.
+MARK = "DEMO.txt"
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,14 +33,16 @@ def run(
     say: Callable[[str], None],
     progress: Progress = SILENT,
 ) -> Path:
-    """Pull, reconcile and report in the evening; let the nightly run happen; compare what is there with what was predicted.
+    """Pull, reconcile and report; let the nightly run happen; compare what is there with what was predicted.
 
-    The clock stands where the demo sets it, so the same number and seed give the same files.
+    Then resubscribe people with proof: check, plan, apply, another nightly run, verify, report, and the ledger.
+
+    The clock stands where the demo sets it, so the same number and seed give the same people, verdicts and changes.
 
     Parameters
     ----------
     folder
-        Where the demo's workspace goes; made if it isn't there.
+        Where the demo's workspace goes; made if it isn't there. What an earlier demo left there is replaced.
     people, seed
         The population; see `recon.sandbox.population.populate`.
     say
@@ -50,16 +56,16 @@ def run(
     Raises
     ------
     ReconError
-        If the report's numbers aren't the population's, or the next morning isn't as predicted: then recon is wrong.
+        If the report's numbers aren't the population's, the next morning isn't as predicted, or a resubscribe isn't as it has to be: then
+        recon is wrong.
+    UsageError
+        If the folder holds a workspace that no demo made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_room(folder)
     clock = SetClock(DEFAULT_AT)
     with Sandbox(clock=clock) as sandbox:
         population = sandbox.populate(people, seed)
-        if not write_settings(folder, sandbox.settings(), None):
-            # A demo was here before: its sandbox listened on other ports.
-            (folder / settings.FILE_NAME).unlink()
-            write_settings(folder, sandbox.settings(), None)
+        write_settings(folder, sandbox.settings() | demo_story.SETTINGS, None)
         counts = population.counts
         say(
             f"Two systems on this machine: a Sales Connect with {counts['person']:,} people, "
@@ -71,7 +77,7 @@ def run(
         result = jobs.reconcile(folder, snapshot=pulled.snapshot_id, clock=clock, progress=progress)
         say(result.summary())
         say(_agreed(result, population))
-        report = jobs.report(folder, run_id=result.run_id, clock=clock)
+        jobs.report(folder, run_id=result.run_id, clock=clock)
 
         loaded = settings.load(folder)
         evening = clock.now()
@@ -84,8 +90,24 @@ def run(
         clock.set(evening + timedelta(days=1))
         morning = jobs.pull(folder, clock=clock, environ=secrets, progress=progress)
         say(_as_predicted(result, morning))
-    say(f"The report: {report.path}")
-    return report.path
+        report = demo_story.tell(folder, sandbox, clock, morning, say=say, progress=progress)
+    say(f"The report: {report}")
+    return report
+
+
+def _make_room(folder: Path) -> None:
+    """Take away what an earlier demo left: its evidence is of people that this demo makes anew."""
+    if (folder / settings.FILE_NAME).exists() and not (folder / MARK).exists():
+        raise UsageError(
+            f"{folder} holds a workspace that no demo made.", hint="Name another folder: recon demo --dir DIR."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text(
+        "This folder was made by `recon demo`; the next demo replaces what is in it.\n", encoding="utf-8"
+    )
+    for name in ("snapshots", "reports", "ledger", "inbox"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / settings.FILE_NAME).unlink(missing_ok=True)
 
 
 def _agreed(result: RunResult, population: Population) -> str:
@@ -112,23 +134,13 @@ def _agreed(result: RunResult, population: Population) -> str:
 
 def _as_predicted(result: RunResult, morning: PullResult) -> str:
     """Hold the morning's data against the evening's prediction, record for record."""
-    import pyarrow.parquet as pq
-
-    kept = snapshot.read(morning.folder)
-    flags: dict[tuple[str, str], bool] = {}
-    for system, path, key, flag in (
-        ("sales_connect", kept.people, "person_id", "unsubscribed"),
-        ("salesforce", kept.records, "record_id", "opted_out"),
-    ):
-        table = pq.read_table(path, columns=[key, flag])
-        ids, values = table.column(key).to_pylist(), table.column(flag).to_pylist()
-        flags |= {(system, identity): value for identity, value in zip(ids, values, strict=True)}
+    flags = demo_story.flags(morning)
     merged = result.merged()
     wrong = changed = 0
     for system, identity, before, after in zip(
         merged["system"], merged["id"], merged["opted_out"], merged["predicted_opted_out"], strict=True
     ):
-        wrong += flags[system, identity] != after
+        wrong += flags[f"{system}:{identity}"] != after
         changed += before != after
     if wrong:
         raise ReconError(f"{wrong} of {len(merged)} records are not as predicted the next morning")

@@ -218,9 +218,33 @@ def test_the_whole_demo(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     last = done.stdout.splitlines()[-1]
     assert (tmp_path / last.removeprefix("The report: ")).is_file()
-    assert "every one as predicted" in done.stdout
+    told = done.stdout
+    assert "every one as predicted" in told
+    codes = (
+        "consent_before_opt_out",
+        "asked_by_sender",
+        "evidence_missing",
+        "unknown_person",
+        "bounced",
+        "not_opted_out",
+    )
+    assert all(f"[{code}]" in told for code in codes)
+    assert "2 reverted" in told
+    assert "2 unsubscribed anew" in told
+    assert "nobody else changed" in told
+    assert "The ledger is unbroken since checkpoint" in told
     again = recon("demo", "--people", "300", cwd=tmp_path)
     assert again.returncode == 0
+    assert len(list((tmp_path / "demo" / "reports").iterdir())) == 2
+
+
+def test_a_demo_replaces_nobody_s_workspace(tmp_path: Path) -> None:
+    assert recon("init", "ws", cwd=tmp_path).returncode == 0
+    before = sorted(tmp_path.rglob("*"))
+    done = recon("demo", "--dir", "ws", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a workspace that no demo made" in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
