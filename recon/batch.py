@@ -151,7 +151,10 @@ def run(
             sources, parameters, {"workspace": str(workspace), "run_id": run_id}, _secrets(loaded, environment)
         )
         jobs = [_Job(name, sources[name], target / "notebooks" / f"{name}.ipynb", told[name]) for name in sources]
-        with lock.held(workspace, f"run {run_id}", clock) as former:
+        word = lock.new_word()
+        with lock.held(workspace, f"run {run_id}", clock, word=word, environ=environment) as former:
+            # The notebooks are parts of this run: one of them may apply a plan.
+            environment[lock.WITHIN] = word
             if former is not None:
                 say(f"An earlier run ended without a word: {former}. This one takes over.")
             for job in jobs:

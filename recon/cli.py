@@ -164,8 +164,17 @@ def report(workspace: Path, run_id: str | None) -> None:
 @workspace
 @click.option("--run-id", help="The run's id; made from the time by default.")
 @click.option("--parameter", "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="A notebook parameter.")
+@click.option(
+    "--notebooks", metavar="NAME,NAME", help="Which, in order; by default 01_pull, 02_reconcile and 03_report."
+)
 @click.option("--exit-code", is_flag=True, help="Exit with 3 if any record needs action.")
-def run(workspace: Path, run_id: str | None, parameters: tuple[str, ...], exit_code: bool) -> None:  # noqa: FBT001
+def run(
+    workspace: Path,
+    run_id: str | None,
+    parameters: tuple[str, ...],
+    notebooks: str | None,
+    exit_code: bool,  # noqa: FBT001
+) -> None:
     """The whole batch job: pull, reconcile, report, through the notebooks; executed copies are kept with the run."""
     from recon import batch, jobs
     from recon.clock import from_environment
@@ -180,13 +189,16 @@ def run(workspace: Path, run_id: str | None, parameters: tuple[str, ...], exit_c
     result = batch.run(
         workspace,
         run_id=run_id or jobs.new_run_id(clock),
+        notebooks=batch.NOTEBOOKS if notebooks is None else [name.strip() for name in notebooks.split(",")],
         parameters=batch.from_text(given),
         clock=clock,
         progress=progress(),
         say=say,
     )
-    say(str(result.folder / "compliance.html"))
-    if exit_code and json.loads((result.folder / "manifest.json").read_text("utf-8"))["rows"]["actions"]:
+    page = result.folder / "compliance.html"
+    say(str(page if page.exists() else result.folder))
+    manifest = result.folder / "manifest.json"
+    if exit_code and manifest.exists() and json.loads(manifest.read_text("utf-8"))["rows"]["actions"]:
         click.get_current_context().exit(NEEDS_ACTION)
 
 

@@ -22,7 +22,7 @@ _GITIGNORE = """\
 /ledger/
 /reports/
 /snapshots/
-/.recon.lock
+/.recon*.lock
 .ipynb_checkpoints/
 """
 

@@ -82,13 +82,13 @@ def apply(
     if not actor.strip():
         raise UsageError("nobody is named who applies the plan.", hint="Name the admin: --actor WHO.")
     refusals.refuse_unfit(plan, file)
+    environ = os.environ if environ is None else environ
     with ExitStack() as stack:
-        stack.enter_context(lock.held(workspace, f"apply {plan.run_id}", clock))
+        stack.enter_context(lock.held(workspace, f"apply {plan.run_id}", clock, environ=environ))
         ledger = stack.enter_context(open_ledger(loaded, clock))
         facts = snapshot_facts(plan, loaded, file.parent)
         evidence = StepsEvidence(ledger, plan, actor=actor.strip(), addresses=facts.addresses, clock=clock)
         run = Run(plan, file.parent, loaded, evidence, facts, clock, sleep, inside_guard_window)
-        environ = os.environ if environ is None else environ
         try:
             if worklist is not None:
                 return run.take_back(Path(worklist), actor.strip())
