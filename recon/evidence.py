@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recon import secrets
 from recon.errors import UsageError
 from recon.ledger import Ledger, Notice, Terms
 from recon.ledger.checkpoint import Unreadable
@@ -13,6 +12,7 @@ from recon.ledger.checkpoint import read as read_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from recon.clock import Clock
     from recon.ledger import Checkpoint
@@ -47,10 +47,23 @@ def take_checkpoint(
     return point
 
 
-def signing_key(loaded: Settings, environ: Mapping[str, str] | None = None) -> Path | None:
-    """The key that checkpoints are signed with; None where the environment names none."""
-    named = (os.environ if environ is None else environ).get(loaded.evidence.signing_key_env)
-    return Path(named) if named else None
+def signing_key(loaded: Settings, environ: Mapping[str, str] | None = None) -> bytes | None:
+    """The key that checkpoints are signed with (PEM, without a passphrase); None where there is none.
+
+    Raises
+    ------
+    SettingsError
+        If its file can be read by others or lies in the workspace, or it can't be read with its passphrase.
+    """
+    said = loaded.evidence
+    return secrets.private_key(
+        secrets.resolver(loaded, environ),
+        said.signing_key_env,
+        said.signing_key_passphrase_env,
+        setting="evidence.signing_key_env",
+        holds="the key that signs checkpoints",
+        optional=True,
+    )
 
 
 def cover(ledger: Ledger, loaded: Settings, folder: Path, environ: Mapping[str, str] | None = None) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import tempfile
 from dataclasses import dataclass
@@ -68,14 +67,12 @@ def pull(
     InputRefused
         If a file can't be used.
     """
-    from recon import snapshot
+    from recon import secrets, snapshot
     from recon.sources import pulling
 
     clock = clock or from_environment()
     loaded = settings.load(Path(workspace))
-    pulled = pulling.pull(
-        loaded, environ=os.environ if environ is None else environ, clock=clock, progress=progress or SILENT
-    )
+    pulled = pulling.pull(loaded, environ=secrets.resolver(loaded, environ), clock=clock, progress=progress or SILENT)
     kept = snapshot.write(loaded.run.snapshots, pulled, loaded, clock=clock)
     inputs = [each.as_json() for each in pulled.inputs]
     return PullResult(kept.id, kept.folder, {each.name: each.rows for each in pulled.inputs}, inputs)
@@ -333,7 +330,7 @@ def from_snapshot(loaded: Settings, wanted: str | None) -> Data:
 
 def settings_in_force(loaded: Settings) -> dict[str, Any]:
     """The settings as JSON, and their hash. Paths are left out: they say where a workspace lies, not what was done."""
-    values = loaded.model_dump(mode="json", exclude={"run": True, "evidence": {"keys"}})
+    values = loaded.model_dump(mode="json", exclude=settings.PLACES)
     text = json.dumps(values, sort_keys=True, ensure_ascii=False)
     return {"settings": values, "settings_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -379,7 +376,8 @@ def _write(result: Reconciliation, manifest: dict[str, Any], folder: Path) -> di
         columns = odd.column("column").to_pylist()
         manifest["unusable"] = {"addresses": columns.count("email"), "ids": columns.count("salesforce_id")}
         manifest["outputs"] = {
-            file: {"rows": rows, "sha256": disk.sha256(draft / file)} for file, rows in written.items()
+            file: {"for": outputs.told(file)[0], "rows": rows, "sha256": disk.sha256(draft / file)}
+            for file, rows in written.items()
         }
         outputs.write_json(manifest, draft / outputs.MANIFEST_FILE)
         for file in (*written, outputs.MANIFEST_FILE):

@@ -1,20 +1,22 @@
 """Settings: recon.toml and the environment, validated once, at the edge.
 
 Every setting is a field here with its default, its meaning and, where a rule comes from a document, its source. `recon init` writes
-recon.toml from these definitions, so the file and the code can't drift apart. Secrets are not settings: recon.toml names the
-environment variable that holds one, never the secret.
+recon.toml from these definitions, so the file and the code can't drift apart. Secrets are not settings: recon.toml says where
+one is (`recon.secrets`), never what it is, and a value that looks like one is refused.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from recon import secret_looks
 from recon.errors import SettingsError
 from recon.resubscribe.policy import PolicySettings
 
@@ -33,7 +35,22 @@ def _without_zone(value: time) -> time:
     return value
 
 
+_S = TypeVar("_S", bound=_Section)
 _LocalTime = Annotated[time, AfterValidator(_without_zone)]
+
+
+_SECRET = re.compile(r"secret|password|passphrase|token|api_?key|private_?key", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def _variable(value: str) -> str:
+    # The text must not repeat the value: it may be a secret that stands in the wrong place.
+    if not _NAME.fullmatch(value):
+        raise ValueError("this is no name of an environment variable; the secret itself doesn't belong here")
+    return value
+
+
+_Variable = Annotated[str, AfterValidator(_variable)]
 
 
 class SyncSettings(_Section):
@@ -83,23 +100,35 @@ class SalesforceSettings(_Section):
     )
     instance_url: str | None = Field(None, description="The org's address, like https://acme.my.salesforce.com.")
     login: Literal["client_credentials", "jwt", "password", "soap"] = Field(
-        "client_credentials", description="How to log in. 'soap' ends in Summer '27; prefer client_credentials or jwt."
+        "client_credentials",
+        description="How to log in. Prefer client_credentials or jwt. 'soap' (user name and password) ends on 1 June 2027 with Salesforce's Summer '27 "
+        "release, and is off in new orgs: only where nothing else is possible.",
     )
     username: str | None = Field(None, description="User name, for jwt, password and soap.")
-    consumer_key_env: str = Field(
+    consumer_key_env: _Variable = Field(
         "RECON_SF_CONSUMER_KEY", description="Environment variable that holds the connected app's consumer key."
     )
-    consumer_secret_env: str = Field(
+    consumer_secret_env: _Variable = Field(
         "RECON_SF_CONSUMER_SECRET", description="Environment variable that holds the consumer secret."
     )
-    private_key_file_env: str = Field(
-        "RECON_SF_PRIVATE_KEY_FILE", description="Environment variable with the path of the private key, for jwt."
+    private_key_file_env: _Variable = Field(
+        "RECON_SF_PRIVATE_KEY_FILE",
+        description="Environment variable with the path of the private key (PEM, mode 600, outside the workspace), or the key itself; for jwt.",
     )
-    password_env: str = Field(
+    private_key_passphrase_env: _Variable = Field(
+        "RECON_SF_PRIVATE_KEY_PASSPHRASE",
+        description="Environment variable that holds the private key's passphrase, where it has one.",
+    )
+    password_env: _Variable = Field(
         "RECON_SF_PASSWORD", description="Environment variable that holds the password, for password and soap."
     )
-    security_token_env: str = Field(
+    security_token_env: _Variable = Field(
         "RECON_SF_SECURITY_TOKEN", description="Environment variable that holds the security token."
+    )
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file with the authorities that Salesforce's certificate is held against, behind a proxy that opens TLS. Unset: the usual ones, or "
+        "REQUESTS_CA_BUNDLE.",
     )
     api_version: str = Field("62.0", pattern=r"^\d\d\.0$", description="Version of Salesforce's API.")
     bulk_above: int = Field(
@@ -131,7 +160,12 @@ class GatewaySettings(_Section):
     """An HTTP gateway in front of Sales Connect, where an account has one of its own. Paths are the gateway's."""
 
     url: str | None = Field(None, description="The gateway's base address. Unset: people come from a file.")
-    token_env: str = Field("RECON_GATEWAY_TOKEN", description="Environment variable that holds the bearer token.")
+    token_env: _Variable = Field("RECON_GATEWAY_TOKEN", description="Environment variable that holds the bearer token.")
+    ca_file: Path | None = Field(
+        None,
+        description="PEM file with the authorities that the gateway's certificate is held against, like your company's own. Unset: the usual ones, or "
+        "REQUESTS_CA_BUNDLE.",
+    )
     list_path: str = Field("/people", description="Lists people, a page at a time.")
     person_path: str = Field("/people/{person_id}", description="Reads one person; before every change.")
     unsubscribe_path: str = Field("/people/{person_id}/unsubscribe", description="Unsubscribes a person.")
@@ -210,7 +244,7 @@ class RunSettings(_Section):
     @field_validator("*", mode="before")
     @classmethod
     def _somewhere(cls, value: object) -> object:
-        # Path("") is the folder itself, which nobody means.
+        # An empty path is the folder itself, which nobody means.
         if isinstance(value, str) and not value.strip():
             raise ValueError("the path is empty; leave the line out for the default")
         return value
@@ -258,9 +292,14 @@ class EvidenceSettings(_Section):
         None,
         description="Folder of the keys of the ledger's pseudonyms, kept apart from it. Unset: the ledger's own folder.",
     )
-    signing_key_env: str = Field(
+    signing_key_env: _Variable = Field(
         "RECON_LEDGER_SIGNING_KEY",
-        description="Environment variable with the path of an Ed25519 private key (PEM) that signs checkpoints. Not set there: not signed.",
+        description="Environment variable with the path of an Ed25519 private key (PEM, mode 600, outside the workspace) that signs checkpoints, or the "
+        "key itself. Not set there: not signed.",
+    )
+    signing_key_passphrase_env: _Variable = Field(
+        "RECON_LEDGER_SIGNING_KEY_PASSPHRASE",
+        description="Environment variable that holds the signing key's passphrase, where it has one.",
     )
     controller_name: str = Field("", description="Who is the controller: the company's name.")
     controller_identifier: str = Field("", description="Its number in a register.")
@@ -270,6 +309,30 @@ class EvidenceSettings(_Section):
     locations: list[str] = Field(default_factory=list, description="Countries in which the data is stored, like DE.")
     notices: dict[str, NoticeSettings] = Field(
         default_factory=dict, description="Notices by their code, each a table [evidence.notices.CODE]."
+    )
+
+
+class SecretsSettings(_Section):
+    """Where secrets are looked for, under the names that the settings ending in _env give. The first place that has one counts:
+    1. the environment variable of that name; 2. the file of that name, where [secrets.files] or `folder` leads to one; 3. the system's
+    keyring, where `keyring` is set. Files lie outside the workspace and can be read by their owner alone (mode 600); any other is refused.
+    No secret ever stands in recon.toml.
+    """  # noqa: D205 - it is one paragraph of recon.toml
+
+    folder: Path | None = Field(
+        None,
+        description="Folder outside the workspace with a file a secret, named like the variable: /etc/recon/RECON_GATEWAY_TOKEN holds what the variable "
+        "RECON_GATEWAY_TOKEN would. Unset: none is looked for.",
+    )
+    keyring: str | None = Field(
+        None,
+        min_length=1,
+        description="Service in the system's keyring (macOS Keychain, Windows Credential Locker, Secret Service) that holds secrets; the user there is the "
+        "variable's name: `keyring set recon RECON_GATEWAY_TOKEN` stores one for the service recon. Unset: the keyring isn't asked.",
+    )
+    files: dict[str, Path] = Field(
+        default_factory=dict,
+        description='Single files elsewhere, a line a secret: RECON_GATEWAY_TOKEN = "/run/secrets/gateway". They come before `folder`.',
     )
 
 
@@ -284,6 +347,7 @@ class Settings(_Section):
     policy: PolicySettings = PolicySettings()
     guards: GuardSettings = GuardSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    secrets: SecretsSettings = SecretsSettings()
     run: RunSettings = RunSettings()
     report: ReportSettings = ReportSettings()
 
@@ -301,6 +365,16 @@ class Settings(_Section):
             if section not in type(self).model_fields:
                 raise SettingsError(f"there is no section [{section}] in recon's settings")
         return _validated(_replaced(self, sections), where="the settings")
+
+
+#: The settings that say where things lie on a machine, not what is done; for model_dump's `exclude`.
+PLACES: Any = {
+    "run": True,
+    "secrets": True,
+    "evidence": {"keys"},
+    "salesforce": {"ca_file"},
+    "sales_connect": {"gateway": {"ca_file"}},
+}
 
 
 def load(folder: Path) -> Settings:
@@ -332,13 +406,38 @@ def load(folder: Path) -> Settings:
             f"{file}: not valid TOML: {error}",
             hint="Mend that line; `recon init` writes a valid file to compare with.",
         ) from error
-    settings = _validated(raw, where=str(file))
-    run = settings.run
-    placed = {name: folder / value for name, value in run if isinstance(value, Path)}
-    evidence = settings.evidence
-    if evidence.keys is not None:
-        evidence = evidence.model_copy(update={"keys": folder / evidence.keys})
-    return settings.model_copy(update={"run": run.model_copy(update=placed), "evidence": evidence})
+    _refuse_secrets(raw, where=str(file))
+    return _placed(_validated(raw, where=str(file)), folder)
+
+
+def _refuse_secrets(raw: dict[str, Any], *, where: str) -> None:
+    lines = [f"{where}: {path}: this looks like {words}" for path, words in secret_looks.found(raw)]
+    if lines:
+        raise SettingsError(
+            "\n".join(lines),
+            hint="Secrets don't belong in recon.toml: take it out, have it changed if others could read the file, and see [secrets] for the places that it may be in.",
+        )
+
+
+def _placed(settings: Settings, folder: Path) -> Settings:
+    """The settings with relative paths as they are from a folder."""
+
+    def section(of: _S) -> _S:
+        paths = {name: folder / value.expanduser() for name, value in of if isinstance(value, Path)}
+        return of.model_copy(update=paths)
+
+    connect = settings.sales_connect
+    secrets = section(settings.secrets)
+    files = {name: folder / file.expanduser() for name, file in secrets.files.items()}
+    return settings.model_copy(
+        update={
+            "run": section(settings.run),
+            "evidence": section(settings.evidence),
+            "salesforce": section(settings.salesforce),
+            "sales_connect": connect.model_copy(update={"gateway": section(connect.gateway)}),
+            "secrets": secrets.model_copy(update={"files": files}),
+        }
+    )
 
 
 def _replaced(section: _Section, values: dict[str, Any]) -> dict[str, Any]:
@@ -356,11 +455,10 @@ def _validated(raw: dict[str, Any], *, where: str) -> Settings:
         lines = []
         for problem in error.errors(include_url=False, include_input=False):
             path = ".".join(str(part) for part in problem["loc"])
-            text = (
-                "there is no such setting"
-                if problem["type"] == "extra_forbidden"
-                else problem["msg"].removeprefix("Value error, ")
-            )
+            text = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                secret = " and secrets don't belong here, see [secrets]" if _SECRET.search(path) else ""
+                text = f"there is no such setting{',' if secret else ''}{secret}"
             lines.append(f"{where}: {path}: {text}")
         raise SettingsError(
             "\n".join(lines), hint="See the settings and their meaning in a file that `recon init` writes."

@@ -26,7 +26,7 @@ _HEAD = """\
 #
 # Every setting stands here with its default: change what differs for you; what doesn't may be left out.
 # A line that begins with `# name =` is a setting without a value: take the # away to give it one.
-# Secrets don't belong here: the settings that end in _env name the environment variables that hold them.
+# Secrets don't belong here: the settings that end in _env give their names, [secrets] says where they are.
 """
 
 _PLAIN = {
@@ -64,7 +64,7 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
             yield f"[{inner}]"
             yield from _entries(field.get_default(call_default_factory=True))
         else:
-            yield from _comment((section.__doc__ or "").strip())
+            yield from _comment(section.__doc__ or "")
             yield f"[{inner}]"
             yield from _sections(section, inner)
 
@@ -95,7 +95,10 @@ def _entries(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _comment(text: str) -> list[str]:
-    return [f"# {line}" for line in textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False)]
+    return [
+        f"# {line}"
+        for line in textwrap.wrap(" ".join(text.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    ]
 
 
 def _type_and_default(field: FieldInfo) -> str:

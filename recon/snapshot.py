@@ -28,6 +28,7 @@ from recon import __version__
 from recon.clock import iso
 from recon.disk import sha256, sync_folder
 from recon.errors import InputRefused, Problem, ReconError, UsageError
+from recon.settings import PLACES
 from recon.tables import PEOPLE, RECORDS, Table
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _fill(unfinished: Path, pulled: Pulled, settings: Settings, clock: Clock) ->
         "created_at": iso(clock.now()),
         "tool": {"recon": __version__, "python": platform.python_version(), "pyarrow": pa.__version__},
         # Without the paths of [run]: they say where a workspace lies, not what was done.
-        "settings": settings.model_dump(mode="json", exclude={"run"}),
+        "settings": settings.model_dump(mode="json", exclude=PLACES),
         "straddles": pulled.straddles,
         "inputs": [part.as_json() for part in pulled.inputs],
         "rows": _counts(pulled),

@@ -150,7 +150,7 @@ def write(path: Path, checkpoints: Sequence[Checkpoint]) -> None:
     sync_folder(path.parent)
 
 
-def sign(point: Checkpoint, key: Path, password: bytes | None = None) -> Checkpoint:
+def sign(point: Checkpoint, key: Path | bytes, password: bytes | None = None) -> Checkpoint:
     """The checkpoint with a signature.
 
     Parameters
@@ -158,14 +158,14 @@ def sign(point: Checkpoint, key: Path, password: bytes | None = None) -> Checkpo
     point
         What to sign.
     key
-        A PEM file with an Ed25519 private key.
+        A PEM file with an Ed25519 private key, or what such a file holds.
     password
-        The key file's password, where it has one.
+        The key's password, where it has one.
 
     Raises
     ------
     UsageError
-        If the file holds no such key.
+        If there is no such key in it.
     """
     signature = _private(key, password).sign(point.signed_text())
     return Checkpoint(point.size, point.head, point.time, point.tool, signature)
@@ -205,18 +205,18 @@ def public_key(path: Path) -> Ed25519PublicKey:
     return key
 
 
-def _private(path: Path, password: bytes | None) -> Ed25519PrivateKey:
+def _private(source: Path | bytes, password: bytes | None) -> Ed25519PrivateKey:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key = load_pem_private_key(path.read_bytes(), password)
+        key = load_pem_private_key(source if isinstance(source, bytes) else source.read_bytes(), password)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise UsageError(
-            f"{path} holds no Ed25519 private key that can be read.",
+            f"{'the signing key' if isinstance(source, bytes) else source} holds no Ed25519 private key that can be read.",
             hint="Make one with: openssl genpkey -algorithm ed25519 -out signing.pem",
         )
     return key

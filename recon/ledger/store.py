@@ -250,7 +250,9 @@ class Ledger:
         row = self._one("SELECT body FROM personal WHERE id = ?", entry.personal_id)
         return None if row is None else chain.unseal(str(row[0]).encode())
 
-    def checkpoint(self, path: Path, sign_with: Path | None = None, *, password: bytes | None = None) -> Checkpoint:
+    def checkpoint(
+        self, path: Path, sign_with: Path | bytes | None = None, *, password: bytes | None = None
+    ) -> Checkpoint:
         """Record where the chain stands, in a file that should leave this machine.
 
         The checkpoint covers an entry of its own kind, so that the ledger tells when checkpoints were taken.

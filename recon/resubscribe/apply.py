@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recon import lock, settings
+from recon import lock, secrets, settings
 from recon.clock import from_environment
 from recon.errors import UsageError
 from recon.evidence import cover, open_ledger
@@ -82,7 +81,7 @@ def apply(
     if not actor.strip():
         raise UsageError("nobody is named who applies the plan.", hint="Name the admin: --actor WHO.")
     refusals.refuse_unfit(plan, file)
-    environ = os.environ if environ is None else environ
+    environ = secrets.resolver(loaded, environ)
     with ExitStack() as stack:
         stack.enter_context(lock.held(workspace, f"apply {plan.run_id}", clock, environ=environ))
         ledger = stack.enter_context(open_ledger(loaded, clock))

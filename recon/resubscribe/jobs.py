@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recon import jobs, settings
+from recon import jobs, secrets, settings
 from recon.clock import from_environment
 from recon.errors import UsageError
 from recon.evidence import open_ledger, take_checkpoint
@@ -343,7 +342,7 @@ def _consents(
     }
     if not any(ids.values()):
         return ConsentObjects()
-    connection = connect(loaded.salesforce, environ=os.environ if environ is None else environ)
+    connection = connect(loaded.salesforce, environ=secrets.resolver(loaded, environ))
     try:
         return blocked_by_consent(connection, ids, now=clock.now(), progress=progress or SILENT)
     finally:

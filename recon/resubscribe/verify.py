@@ -5,7 +5,6 @@ Only the records that a plan cleared are read again, and those that the sync joi
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from recon.resubscribe.aftermath import STUCK, Fate, fate
 from recon.resubscribe.plan_file import read_plan
 from recon.resubscribe.standing import cleared
 from recon.resubscribe.stars import Reading
+from recon.secrets import resolver
 from recon.sources.guard import window
 from recon.tables import VERIFICATION
 
@@ -156,7 +156,7 @@ def verify(
     """
     clock = clock or from_environment()
     loaded = settings.load(Path(workspace))
-    secrets = os.environ if environ is None else environ
+    secrets = resolver(loaded, environ)
     if not loaded.run.ledger.is_dir():
         raise UsageError("no plan was applied here yet.", hint="Apply one with `recon apply`.")
     with open_ledger(loaded, clock) as ledger:

@@ -39,7 +39,7 @@ class GatewayClient:
         )
         if not re.fullmatch(r"[\x21-\x7e]+", token):
             raise SettingsError(
-                f"the environment variable {settings.token_env} holds no bearer token: it has blanks or control characters.",
+                f"the secret {settings.token_env} is no bearer token: it has blanks or control characters.",
                 hint=f"Set {settings.token_env} anew.",
             )
         self.host = urlsplit(self._base).netloc
@@ -48,6 +48,7 @@ class GatewayClient:
             read_timeout=settings.read_timeout,
             retries=settings.retries,
             backoff_seconds=settings.backoff_seconds,
+            ca_file=settings.ca_file,
         )
         self._session = new_session(self._adapter, plain_http=self._base if is_loopback(self._base) else None)
         self._session.headers["Authorization"] = f"Bearer {token}"

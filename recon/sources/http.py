@@ -6,6 +6,7 @@ simple-salesforce sets no time-out and retries nothing (its version 1.12), so bo
 from __future__ import annotations
 
 import ipaddress
+import os
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -15,9 +16,11 @@ from urllib3.util import Retry
 
 from recon.errors import SettingsError, SourceError
 from recon.sandbox.transport import LoopbackAdapter
+from recon.secrets import missing, remember
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from urllib3 import BaseHTTPResponse
 
@@ -62,19 +65,17 @@ def checked_address(url: str, *, setting: str) -> str:
 
 
 def secret(environ: Mapping[str, str], variable: str, *, setting: str, holds: str) -> str:
-    """A secret from the environment variable that a setting names.
+    """A secret by the name that a setting gives, from wherever `environ` knows it (see `recon.secrets`).
 
     Raises
     ------
     SettingsError
-        If the variable is missing or empty; the text names it.
+        If it is nowhere; the text says where it was looked for.
     """
     value = environ.get(variable, "").strip()
     if not value:
-        raise SettingsError(
-            f"the environment variable {variable} is not set; it has to hold {holds}.",
-            hint=f"Set {variable}, or name another variable in {setting}.",
-        )
+        raise missing(environ, variable, setting=setting, holds=holds)
+    remember(value)
     return value
 
 
@@ -93,6 +94,8 @@ class ReadingAdapter(HTTPAdapter):
     ----------
     connect_timeout, read_timeout
         Seconds, for every call that doesn't bring its own.
+    ca_file
+        PEM file with the authorities that certificates are held against; None takes the usual ones, or REQUESTS_CA_BUNDLE.
     retries, backoff_seconds
         How often a GET is repeated on 429, 500, 502, 503 and 504, a time-out or a broken connection, and the first pause between two tries.
     options
@@ -105,9 +108,17 @@ class ReadingAdapter(HTTPAdapter):
     """
 
     def __init__(
-        self, *, connect_timeout: float, read_timeout: float, retries: int, backoff_seconds: float, **options: Any
+        self,
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+        retries: int,
+        backoff_seconds: float,
+        ca_file: Path | None = None,
+        **options: Any,
     ) -> None:
         self._timeout = (connect_timeout, read_timeout)
+        self._ca_file = _readable(ca_file)
         self.sent = 0
         super().__init__(
             max_retries=_Retry(
@@ -137,13 +148,29 @@ class ReadingAdapter(HTTPAdapter):
             request,
             stream=stream,
             timeout=self._timeout if timeout is None else timeout,
-            verify=verify,
+            verify=self._authorities(verify),
             cert=cert,
             proxies=proxies,
         )
         history = getattr(getattr(response.raw, "retries", None), "history", ())
         self.sent += len(history)
         return response
+
+    def _authorities(self, verify: Any) -> Any:
+        if verify is False:
+            raise ValueError("certificates are always verified")
+        return self._ca_file or verify
+
+
+def _readable(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    if not file.is_file() or not os.access(file, os.R_OK):
+        raise SettingsError(
+            f"the file of certificate authorities {file} is not there, or can't be read.",
+            hint="Write its path as ca_file in recon.toml, or take the line out.",
+        )
+    return str(file)
 
 
 class SandboxAdapter(ReadingAdapter, LoopbackAdapter):
@@ -182,7 +209,10 @@ def broken(system: str, what: str, error: requests.RequestException) -> SourceEr
             hint="Check that the address is the API's own and that no proxy answers in its place.",
         )
     if isinstance(error, requests.exceptions.SSLError):
-        reason, hint = "its certificate can't be verified", "Check the address; behind a proxy, set REQUESTS_CA_BUNDLE."
+        reason, hint = (
+            "its certificate can't be verified",
+            "Check the address; behind a proxy, set ca_file in recon.toml, or REQUESTS_CA_BUNDLE.",
+        )
     elif isinstance(error, requests.exceptions.Timeout):
         reason = "it didn't answer in time"
     elif isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):

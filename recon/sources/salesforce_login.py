@@ -1,6 +1,6 @@
 """Logging in to Salesforce: which secrets each way needs, where it goes, and what a refusal means.
 
-The logins themselves are simple-salesforce's. Secrets come from the environment, under the names that the settings give.
+The logins themselves are simple-salesforce's. Secrets come under the names that the settings give, see `recon.secrets`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import logging
 import re
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from simple_salesforce.exceptions import SalesforceAuthenticationFailed
 from simple_salesforce.login import SalesforceLogin
 
 from recon.errors import SettingsError, SourceError
+from recon.secrets import private_key, remember
 from recon.sources.http import broken, is_loopback, secret
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def log_in(settings: SalesforceSettings, environ: Mapping[str, str], session: re
                     hint="Check salesforce.instance_url; a proxy may answer in Salesforce's place.",
                 ) from None
             raise SettingsError(
-                f"the file that {settings.private_key_file_env} names is not a private RSA key in PEM form.",
+                f"the connected app's private key ({settings.private_key_file_env}) is not an RSA key.",
                 hint="Use the key whose certificate was uploaded to the connected app.",
             ) from None
         except AttributeError:  # simple-salesforce, of an answer without instance_url
@@ -132,21 +132,23 @@ def _credentials(settings: SalesforceSettings, environ: Mapping[str, str]) -> di
             hint="Write the integration user's name.",
         )
     if settings.login == "jwt":
-        file = Path(named("private_key_file_env", "the path of the connected app's private key"))
-        if not file.is_file():
-            raise SettingsError(
-                f"the file that {settings.private_key_file_env} names is not there.",
-                hint="Write the path of the private key in PEM form.",
-            )
+        key = private_key(
+            environ,
+            settings.private_key_file_env,
+            settings.private_key_passphrase_env,
+            setting="salesforce.private_key_file_env",
+            holds="the connected app's private key",
+        )
         return {
             "domain": hosts.audience,
             "instance_url": hosts.my_domain,
             "username": settings.username,
             "consumer_key": named("consumer_key_env", "the connected app's consumer key"),
-            "privatekey_file": str(file),
+            "privatekey": key,
         }
     password = named("password_env", "the user's password")
     token = environ.get(settings.security_token_env, "").strip()
+    remember(token)
     if settings.login == "password":
         return {
             "domain": hosts.my_domain,
@@ -156,7 +158,7 @@ def _credentials(settings: SalesforceSettings, environ: Mapping[str, str]) -> di
             "consumer_secret": named("consumer_secret_env", "the connected app's consumer secret"),
         }
     log.warning(
-        "SOAP login ends in Summer '27 and is off in new orgs: set salesforce.login to client_credentials or jwt before then."
+        "SOAP login ends on 1 June 2027 (Salesforce's Summer '27 release) and is off in new orgs: set salesforce.login to client_credentials or jwt before then."
     )
     version = min(float(settings.api_version), _LAST_SOAP_LOGIN)
     return {

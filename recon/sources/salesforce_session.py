@@ -19,6 +19,7 @@ from simple_salesforce.exceptions import SalesforceError
 from simple_salesforce.util import call_salesforce
 
 from recon.errors import AccessRefused, SettingsError, SourceError
+from recon.secrets import remember
 from recon.sources.http import (
     BUSY,
     ReadingAdapter,
@@ -125,6 +126,7 @@ class Connection:
             )
         self._logins += 1
         session_id, instance = log_in(self.settings, self._environ, self._session)
+        remember(session_id)
         instance_url = f"https://{SANDBOX_HOST if self._sandbox else instance}"
         if not is_salesforce(instance_url):
             raise SourceError(
@@ -302,5 +304,6 @@ def _adapter(settings: SalesforceSettings, sandbox: str | None) -> ReadingAdapte
         "read_timeout": settings.read_timeout,
         "retries": settings.retries,
         "backoff_seconds": settings.backoff_seconds,
+        "ca_file": settings.ca_file,
     }
     return ReadingAdapter(**timing) if sandbox is None else SandboxAdapter(base_url=sandbox, **timing)

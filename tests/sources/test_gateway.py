@@ -238,7 +238,7 @@ def test_settings_that_cannot_work_are_named() -> None:
         read(settings(None))
     with pytest.raises(SettingsError, match="RECON_GATEWAY_TOKEN"):
         read(settings("https://gateway.example.com"), {})
-    with pytest.raises(SettingsError, match="holds no bearer token"):
+    with pytest.raises(SettingsError, match="is no bearer token"):
         read(settings("https://gateway.example.com"), {"RECON_GATEWAY_TOKEN": "a b"})
     for url in (
         "http://gateway.example.com",

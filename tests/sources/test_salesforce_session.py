@@ -51,7 +51,7 @@ def test_logs_in_once_and_then_needs_no_login(acme: Acme, login: str) -> None:
 def test_soap_says_that_it_ends(acme: Acme, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "recon"):
         acme.connect(login="soap", username=USER).close()
-    assert "Summer '27" in caplog.text
+    assert "1 June 2027" in caplog.text
 
 
 def test_soap_asks_a_version_that_still_has_the_login(acme: Acme) -> None:
@@ -65,6 +65,7 @@ def test_jwt_signs_with_the_key_of_the_file(acme: Acme, serve: Serve, tmp_path: 
     file.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
+    file.chmod(0o600)
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     # The client signs by the machine's clock, whatever the sandbox's says.
     url = serve(create_app(acme.store, Org(jwt_public_key=public.decode(), jwt_clock=SystemClock())))
@@ -78,7 +79,8 @@ def test_jwt_signs_with_the_key_of_the_file(acme: Acme, serve: Serve, tmp_path: 
     assert "RECON_SF_PRIVATE_KEY_FILE" in text
     file.unlink()
     text = acme.refused(SettingsError, lambda: acme.connect(environ, login="jwt", username=USER))
-    assert "RECON_SF_PRIVATE_KEY_FILE names is not there" in text
+    assert "(RECON_SF_PRIVATE_KEY_FILE): " in text
+    assert "No such file" in text
 
 
 @pytest.mark.parametrize(
