@@ -122,6 +122,19 @@ class ReportResult:
     run_id: str
     path: Path
 
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.path.parent
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What manifest.json holds."""
+        import json
+
+        found: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text("utf-8"))
+        return found
+
 
 def _summary_lines(manifest: dict[str, Any], folder: Path) -> list[str]:
     rows, mailed, tonight = manifest["rows"], manifest["could_be_mailed"], manifest["tonight"]
