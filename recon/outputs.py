@@ -25,6 +25,43 @@ MERGED_FILE, ACTIONS_FILE, UNUSABLE_FILE, MANIFEST_FILE = (
     "manifest.json",
 )
 
+#: The files of a run, by what their names begin with: who each is for, and what it holds. Files for people are CSV and HTML, in which nothing is a
+#: formula or markup; files for machines are exact to the last byte.
+FILES = {
+    "merged.parquet": ("machines", "every record of both systems with its merged and predicted flag, exact"),
+    "actions.csv": ("people", "every record that needs action"),
+    "unusable.csv": ("people", "what stands in the data and can't be used for matching, row by row"),
+    "manifest.json": ("machines", "inputs, settings, versions, counts, and the hashes of the files that the run wrote"),
+    "verdicts.csv": ("people", "every row of the approved file with its verdict, its codes and what to do"),
+    "plan.json": ("machines", "exactly what was to be changed; hashed"),
+    "apply.json": ("machines", "how the plan was applied: by whom, when, counts, calls"),
+    "success.csv": ("people", "steps that are done"),
+    "failed.csv": ("people", "steps that failed, or whose record isn't what the plan was made for"),
+    "unprocessed.csv": ("people", "steps that were not tried, or are for an admin to do"),
+    "before.json": ("machines", "the values before the first write, exact"),
+    "before.csv": ("people", "the values before the first write"),
+    "verification.csv": ("people", "every cleared record after the next nightly run"),
+    "verification.json": ("machines", "the same, exact"),
+    "worklist.csv": ("people", "what an admin has to do in Sales Connect, to be ticked and handed back"),
+    "worklist.html": ("people", "the same, to be printed"),
+    "worklist-": ("people", "an earlier worklist, kept as it may hold ticks"),
+    "checkpoints.jsonl": ("machines", "where the ledger stood after each step of this run"),
+}
+
+
+def told(name: str) -> tuple[str, str]:
+    """Who a file of a run is for (people or machines), and what it holds. Of one that recon doesn't know, its kind decides."""
+    if name in FILES:
+        return FILES[name]
+    for begins, said in FILES.items():
+        if begins.endswith("-") and name.startswith(begins):
+            return said
+    return (
+        "machines" if name.endswith((".json", ".jsonl", ".parquet")) else "people",
+        "not one of recon's own files",
+    )
+
+
 #: Rows of a Parquet row group: fixed, so that the bytes don't depend on how an engine batches its rows.
 _GROUP_ROWS = 500_000
 

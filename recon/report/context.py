@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from recon.report.charts import BarChart
+    from recon.report.context_proof import Proof
 
 State = Literal["act", "watch", "ok"]
 
@@ -247,10 +248,11 @@ class SettingGroup:
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """One file of the run. `rows` is None where rows aren't counted."""
+    """One file of the run. `audience` is people or machines; `rows` is None where rows aren't counted."""
 
     name: str
     what: str
+    audience: str
     rows: int | None
     sha256: str
 
@@ -278,6 +280,7 @@ class Report:
     categories: Categories
     actions: tuple[ActionRow, ...]
     tonight: Tonight
+    proof: Proof
     large_clusters: tuple[LargeCluster, ...]
     large_clusters_total: int
     settings: tuple[SettingGroup, ...]

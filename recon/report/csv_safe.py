@@ -31,6 +31,11 @@ def neutralise(text: str) -> str:
     return "'" + text if _PYTHON.match(text) else text
 
 
+def restore(text: str) -> str:
+    """What `neutralise` was given, for reading back a file that recon itself wrote."""
+    return text[1:] if text[:1] == "'" and _PYTHON.match(text[1:]) else text
+
+
 def neutralise_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """The same for a whole column of strings; null stays null, and the type stays.
 

@@ -13,7 +13,9 @@ from recon.disk import sha256
 from recon.errors import ReconError
 from recon.outputs import whole
 from recon.report.gather import gather
+from recon.report.gather_proof import gather_proof
 from recon.report.manifest import FILE_NAME, read_manifest
+from recon.report.mask import Veil
 from recon.report.render import render_html
 from recon.tables import ACTIONS, MERGED
 
@@ -62,7 +64,8 @@ def build(run: Path, settings: Settings, *, clock: Clock) -> Path:
         manifest,
         _read_merged(run / "merged.parquet"),
         _read_actions(run / "actions.csv"),
-        manifest_sha256=sha256(run / FILE_NAME),
+        gather_proof(run, manifest, settings, clock, Veil(masked=settings.report.mask)),
+        others=_others(run, manifest),
         settings=settings,
         at=clock.now(),
     )
@@ -70,6 +73,12 @@ def build(run: Path, settings: Settings, *, clock: Clock) -> Path:
     with whole(page) as draft:
         draft.write_bytes(render_html(report).encode())
     return page
+
+
+def _others(run: Path, manifest: Manifest) -> dict[str, str]:
+    """The files of the folder whose hash the manifest doesn't hold, with the one they have now. The report can't hold its own."""
+    names = sorted(path.name for path in run.iterdir() if path.is_file() and not path.name.startswith("."))
+    return {name: sha256(run / name) for name in names if name not in {*manifest.outputs, REPORT_NAME}}
 
 
 def _must_be_the_runs(run: Path, name: str, manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow.compute as pc
 
+from recon import outputs
 from recon.categories import CATEGORIES
 from recon.report import counts, rows
 from recon.report.charts import bar_chart
@@ -27,27 +28,25 @@ from recon.report.context import (
     Report,
     Tonight,
 )
+from recon.report.gather_proof import proof_notes
 from recon.report.mask import Veil
 from recon.report.settings_rows import setting_groups, shown_value
 from recon.report.words import TITLES, banner, plural, sentence
 from recon.settings import ActionSettings, ClusterSettings, Settings, SyncSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date, datetime
 
     import pyarrow as pa
 
     from recon.report.context import ActionRow
+    from recon.report.context_proof import Proof
     from recon.report.manifest import Manifest
 
 #: Rows of the lists that only illustrate; the run's files hold all of them.
 EXAMPLES = 50
 
-_FILES = {
-    "merged.parquet": "every record of both systems with its merged and predicted flag",
-    "actions.csv": "every record that needs action",
-    "unusable.csv": "what stands in the data and can't be used for matching, row by row",
-}
 _SOURCES = {
     "manual": ("set by hand", "A user or an admin marked the person."),
     "clicked_link": ("link clicked", "The person clicked the unsubscribe link."),
@@ -58,16 +57,27 @@ _SOURCES = {
 
 
 def gather(
-    manifest: Manifest, merged: pa.Table, actions: pa.Table, *, manifest_sha256: str, settings: Settings, at: datetime
+    manifest: Manifest,
+    merged: pa.Table,
+    actions: pa.Table,
+    proof: Proof,
+    *,
+    others: Mapping[str, str],
+    settings: Settings,
+    at: datetime,
 ) -> Report:
     """Gather everything the report says.
 
     Parameters
     ----------
-    manifest, manifest_sha256
-        The run's manifest and the hash of its bytes.
+    manifest
+        The run's manifest.
     merged, actions
         The run's tables, in the shapes of `recon.tables.MERGED` and `recon.tables.ACTIONS`.
+    proof
+        What the run's folder and the ledger say about resubscribes.
+    others
+        SHA-256 of the folder's files that the manifest doesn't name, manifest.json among them.
     settings
         How to show it: `settings.report` is used. What was in force is what the manifest says.
     at
@@ -105,6 +115,8 @@ def gather(
         report_above=_in_force(manifest, "clusters", ClusterSettings()).report_above,
         banner=banner(
             verdict=verdict,
+            proof=proof.state,
+            resubscribes=proof_notes(proof),
             to_act=to_act,
             overdue=manifest.overdue,
             actions=manifest.rows.actions,
@@ -120,17 +132,24 @@ def gather(
         categories=_categories(manifest, counts.by_category(actions, today)),
         actions=shown,
         tonight=_tonight(manifest, rows.change_rows(merged, EXAMPLES, veil)),
+        proof=proof,
         large_clusters=_large_clusters(manifest, veil),
         large_clusters_total=len(manifest.large_clusters),
         settings=setting_groups(manifest.settings, veil),
-        files=(
-            *(
-                FileRow(veil.text(name), _FILES.get(name, ""), output.rows, output.sha256)
-                for name, output in sorted(manifest.outputs.items())
-            ),
-            FileRow("manifest.json", "inputs, settings, versions, counts and the hashes above", None, manifest_sha256),
-        ),
+        files=_file_rows(manifest, others, veil),
     )
+
+
+def _file_rows(manifest: Manifest, others: Mapping[str, str], veil: Veil) -> tuple[FileRow, ...]:
+    rows: dict[str, tuple[int | None, str]] = {
+        name: (output.rows, output.sha256) for name, output in manifest.outputs.items()
+    }
+    rows |= {name: (None, digest) for name, digest in others.items()}
+    found = []
+    for name, (count, digest) in sorted(rows.items()):
+        audience, what = outputs.told(name)
+        found.append(FileRow(veil.text(name), what, audience, count, digest))
+    return tuple(found)
 
 
 def _in_force(manifest: Manifest, section: str, default: Any) -> Any:

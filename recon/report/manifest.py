@@ -180,6 +180,7 @@ class Manifest(_Part):
     unusable: UnusablePart
     large_clusters: list[LargeClusterPart]
     outputs: dict[str, OutputPart]
+    ledger: dict[str, Any] | None = None
 
 
 def read_manifest(file: Path) -> Manifest:

@@ -57,7 +57,10 @@ def css_string(text: str) -> str:
 def _style(report: Report) -> str:
     sheet = (resources.files("recon.report") / "templates" / "style.css").read_text(encoding="utf-8")
     version = dict(report.tool).get("recon", "")
-    line = f"run {report.run_id} - report of {_time(report.generated_at)} - recon {version}"
+    point = report.proof.ledger
+    ledger = "no ledger" if point is None else f"ledger head {point.head[:16]}"
+    kept = "personal data, addresses masked" if report.masked else "personal data"
+    line = f"run {report.run_id} - report of {_time(report.generated_at)} - recon {version} - {ledger} - {kept}"
     return sheet.replace('"RUN-LINE"', css_string(line))
 
 

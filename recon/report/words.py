@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from recon.report.context import Banner, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SYSTEMS = {"sales_connect": "Sales Connect", "salesforce": "Salesforce"}
 
@@ -90,7 +95,16 @@ def sentence(*, total: int, tonight: int, you: int, nobody: int, sync_enabled: b
 
 
 def banner(
-    *, verdict: str, to_act: int, overdue: int, actions: int, mailable: int, straddles: bool | None, rehearsal: bool
+    *,
+    verdict: str,
+    to_act: int,
+    overdue: int,
+    actions: int,
+    mailable: int,
+    straddles: bool | None,
+    rehearsal: bool,
+    proof: State | None = None,
+    resubscribes: Sequence[str] = (),
 ) -> Banner:
     """The verdict with what qualifies it.
 
@@ -110,6 +124,8 @@ def banner(
         Does a nightly run lie between the two sides; None: unknown.
     rehearsal
         Was the run's clock set by hand?
+    proof, resubscribes
+        The state of what was resubscribed, and sentences about it; None where nothing is to be said.
     """
     notes = []
     if overdue:
@@ -120,11 +136,14 @@ def banner(
         )
     elif actions:
         notes.append(f"{plural(actions, 'record needs', 'records need')} attention for another reason.")
+    notes += resubscribes
     if straddles:
         notes.append("Read with care: a nightly run lies between the two sides of the data.")
     elif straddles is None:
         notes.append("Read with care: it is unknown whether a nightly run lies between the two sides of the data.")
     if rehearsal:
         notes.append("Rehearsal: the clock of this run was set by hand, so its times prove nothing.")
-    state: State = "act" if to_act or overdue else "watch" if actions or straddles else "ok"
+    state: State = (
+        "act" if to_act or overdue or proof == "act" else "watch" if actions or straddles or proof == "watch" else "ok"
+    )
     return Banner(state=state, word=_WORDS[state], sentence=verdict, notes=tuple(notes))

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 CLOCK = SetClock(CREATED)
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings without a workspace take the other runs and the ledger from the folder that a test is in."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def hostile_settings() -> Settings:
     return Settings().with_values(

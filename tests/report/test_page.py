@@ -28,7 +28,8 @@ SNAPSHOT = Path(__file__).parent / "snapshots" / "compliance.html"
 REGENERATE = "RECON_REGEN_SNAPSHOTS"
 
 SECTIONS = [
-    "scope", "inputs", "coverage", "opt-outs", "limit", "categories", "actions", "tonight", "clusters", "settings", "files", "limits",
+    "scope", "inputs", "coverage", "opt-outs", "limit", "categories", "actions", "tonight", "resubscribes", "rejected", "verification",
+    "corrections", "clusters", "settings", "files", "ledger", "limits",
 ]  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def test_numbers_are_the_manifests(run: RunFolder, page: Page) -> None:
     unusable = page.table("Values that")
     assert [_int(row[1]) for row in unusable.rows] == [told["unusable"]["addresses"], told["unusable"]["ids"]]
     files = page.table("Files of the run")
-    assert {row[0]: row[3] for row in files.rows if row[2] != "n/a"} == {
+    assert {row[0]: row[4] for row in files.rows if row[3] != "n/a"} == {
         name: output["sha256"] for name, output in told["outputs"].items()
     }
     due = page.table("Actions by due date")

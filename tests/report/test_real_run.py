@@ -42,5 +42,5 @@ def test_a_run_from_files(tmp_path: Path) -> None:
     assert len(page.table("Records that need action").rows) == run.manifest["rows"]["actions"] == 3
     assert "@mail.example" not in html
     assert [row[1] for row in page.table("Values that").rows] == ["2", "1"]
-    files = {row[0]: row[3] for row in page.table("Files of the run").rows}
+    files = {row[0]: row[4] for row in page.table("Files of the run").rows}
     assert files["actions.csv"] == run.manifest["outputs"]["actions.csv"]["sha256"]
