@@ -15,7 +15,7 @@ from importlib.resources import as_file
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from recon import lock, settings
+from recon import lock, secrets, settings
 from recon.clock import VARIABLE, SystemClock, iso
 from recon.errors import ReconError, UsageError
 from recon.notebook_parameters import from_text, read, settled
@@ -24,15 +24,12 @@ from recon.progress import SILENT
 from recon.workspace import existing, notebook_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-
-    from pydantic import BaseModel
 
     from recon.clock import Clock
     from recon.notebook_parameters import Value
     from recon.progress import Progress
-    from recon.settings import Settings
 
 __all__ = ["NOTEBOOKS", "BatchResult", "Executed", "Limits", "from_text", "run"]
 
@@ -40,8 +37,6 @@ __all__ = ["NOTEBOOKS", "BatchResult", "Executed", "Limits", "from_text", "run"]
 NOTEBOOKS = ("01_pull", "02_reconcile", "03_report")
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-# Shorter values occur by chance within others.
-_SECRET_LENGTH = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +118,7 @@ def run(
     progress
         Where progress is shown, in cells.
     say
-        Takes one line a notebook.
+        Takes one line a notebook: done or failed, how long it took, and why it failed in one sentence.
     environ
         The notebooks' environment, secrets included; by default that of this process.
     limits
@@ -147,9 +142,8 @@ def run(
     target = loaded.run.reports / run_id
     with ExitStack() as files:
         sources = {name: files.enter_context(as_file(notebook_source(workspace, name))) for name in _names(notebooks)}
-        told = _told(
-            sources, parameters, {"workspace": str(workspace), "run_id": run_id}, _secrets(loaded, environment)
-        )
+        hidden = secrets.resolver(loaded, environment).at_hand()
+        told = _told(sources, parameters, {"workspace": str(workspace), "run_id": run_id}, hidden)
         jobs = [_Job(name, sources[name], target / "notebooks" / f"{name}.ipynb", told[name]) for name in sources]
         word = lock.new_word()
         with lock.held(workspace, f"run {run_id}", clock, word=word, environ=environment) as former:
@@ -164,27 +158,50 @@ def run(
                         hint="Take another run id; what a run has left stays as it is.",
                     )
             _private(target / "notebooks")
-            done = tuple(_executed(job, environment, limits or Limits(), progress, say) for job in jobs)
-    return BatchResult(run_id, target, done)
+            one = _One(environment, limits or Limits(), progress, say, hidden)
+            done: list[Executed] = []
+            try:
+                for job in jobs:
+                    done.append(one.executed(job, f"{len(done) + 1} of {len(jobs)}"))
+            finally:
+                if left := [job.name for job in jobs[len(done) + 1 :]]:
+                    say(f"not run: {', '.join(left)}")
+    return BatchResult(run_id, target, tuple(done))
 
 
-def _executed(
-    job: _Job, environ: Mapping[str, str], limits: Limits, progress: Progress, say: Callable[[str], None]
-) -> Executed:
-    begun = time.monotonic()
-    # papermill adds a cell for the parameters
-    cells = code_cells(job.source) + bool(job.parameters)
-    with progress.task(job.name, cells, "cells") as task:
-        try:
-            execute(
-                job.source, job.copy, job.parameters, environ=environ, limits=limits, cell_done=lambda: task.advance(1)
-            )
-        except ReconError:
-            say(f"{job.name}: failed after {time.monotonic() - begun:.1f} s; what it did is in {job.copy}")
-            raise
-    seconds = time.monotonic() - begun
-    say(f"{job.name}: done in {seconds:.1f} s")
-    return Executed(job.name, job.copy, job.parameters, seconds)
+@dataclass(frozen=True, slots=True)
+class _One:
+    """Executes one notebook after the other."""
+
+    environ: Mapping[str, str]
+    limits: Limits
+    progress: Progress
+    say: Callable[[str], None]
+    hidden: tuple[str, ...]
+
+    def executed(self, job: _Job, place: str) -> Executed:
+        begun = time.monotonic()
+        # papermill adds a cell for the parameters
+        cells = code_cells(job.source) + bool(job.parameters)
+        with self.progress.task(f"{job.name} ({place})", cells, "cells") as task:
+            try:
+                execute(
+                    job.source,
+                    job.copy,
+                    job.parameters,
+                    environ=self.environ,
+                    limits=self.limits,
+                    hidden=self.hidden,
+                    cell_done=lambda: task.advance(1),
+                )
+            except ReconError as error:
+                first = error.message.splitlines()[0]
+                self.say(f"{job.name}: failed after {time.monotonic() - begun:.1f} s ({place}): {first}")
+                self.say(f"  what it did is in {job.copy}")
+                raise
+        seconds = time.monotonic() - begun
+        self.say(f"{job.name}: done in {seconds:.1f} s ({place})")
+        return Executed(job.name, job.copy, job.parameters, seconds)
 
 
 def _names(notebooks: Sequence[str]) -> Sequence[str]:
@@ -200,28 +217,14 @@ def _names(notebooks: Sequence[str]) -> Sequence[str]:
 
 
 def _told(
-    sources: Mapping[str, Path], given: Mapping[str, object], own: Mapping[str, str], secrets: tuple[str, ...]
+    sources: Mapping[str, Path], given: Mapping[str, object], own: Mapping[str, str], hidden: tuple[str, ...]
 ) -> dict[str, dict[str, Value]]:
     """What each notebook is told: what was given for it, and what the run itself sets."""
     known = {name: read(path) for name, path in sources.items()}
-    told = settled(known, given, own=own, secrets=secrets)
+    told = settled(known, given, own=own, secrets=hidden)
     for name, parameters in known.items():
         told[name] |= {each.name: own[each.name] for each in parameters if each.name in own}
     return told
-
-
-def _secrets(loaded: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What the environment holds under the names that settings call secrets."""
-    values = {environ.get(name, "") for name in _secret_variables(loaded)}
-    return tuple(value for value in values if len(value) >= _SECRET_LENGTH)
-
-
-def _secret_variables(section: BaseModel) -> Iterator[str]:
-    for field, value in section:
-        if hasattr(value, "model_fields_set"):
-            yield from _secret_variables(value)
-        elif field.endswith("_env") and not field.endswith("_file_env"):
-            yield value
 
 
 def _private(folder: Path) -> None:

@@ -20,9 +20,10 @@ import nbformat
 from recon import errors
 from recon.errors import InputRefused, ReconError, UsageError
 from recon.report.mask import mask_within
+from recon.secrets import redacted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from recon.notebook_parameters import Value
 
@@ -66,6 +67,7 @@ def execute(
     *,
     environ: Mapping[str, str],
     limits: Limits,
+    hidden: Sequence[str] = (),
     cell_done: Callable[[], None] = lambda: None,
 ) -> None:
     """Execute a notebook and keep the executed copy, also of a failed one.
@@ -80,6 +82,8 @@ def execute(
         The kernel's environment.
     limits
         How long things may take.
+    hidden
+        Secrets: where a cell has printed one, it is taken out of the executed copy.
     cell_done
         Called after each code cell.
 
@@ -99,8 +103,14 @@ def execute(
             sentence = _papermill(
                 source, target, parameters, Path(runtime), environ, limits, state, cell_done
             ) or _unfinished(target, state)
-        if sentence is not None and target.stat().st_size:
-            _mark(target, state, sentence)
+        if target.stat().st_size:
+            _without(target, hidden)
+        if sentence is not None:
+            sentence = type(sentence)(
+                redacted(sentence.message, hidden), hint=sentence.hint and redacted(sentence.hint, hidden)
+            )
+            if target.stat().st_size:
+                _mark(target, state, sentence)
     except OSError as error:
         sentence = ReconError(
             f"the executed copy {target} can't be written: {error.strerror}.",
@@ -301,13 +311,29 @@ def _unfinished(target: Path, state: _State) -> ReconError | None:
     return None
 
 
-def _mark(target: Path, state: _State, sentence: ReconError) -> None:
-    """Say in the executed copy that it failed, where papermill doesn't: there the cells would all count as completed."""
-    if state.cell is None:
+def _without(target: Path, hidden: Sequence[str]) -> None:
+    """Take secrets out of an executed copy: a cell may have printed its environment."""
+    if not hidden:
         return
     notebook = nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
+
+    def clean(part: Any) -> Any:
+        if isinstance(part, dict):
+            return nbformat.from_dict({key: clean(value) for key, value in part.items()})  # type: ignore[no-untyped-call]
+        if isinstance(part, list):
+            return [clean(each) for each in part]
+        return redacted(part, hidden) if isinstance(part, str) else part
+
+    cleaned = clean(notebook)
+    if cleaned != notebook:
+        nbformat.write(cleaned, target)  # type: ignore[no-untyped-call]
+
+
+def _mark(target: Path, state: _State, sentence: ReconError) -> None:
+    """Say in the executed copy why it failed, and mark its cells where papermill doesn't: there they would all count as completed."""
+    notebook = nbformat.read(target, as_version=4)  # type: ignore[no-untyped-call]
     notebook.metadata.setdefault("papermill", {})["exception"] = True
-    for index, cell in enumerate(notebook.cells[state.cell :]):
+    for index, cell in enumerate([] if state.cell is None else notebook.cells[state.cell :]):
         status = {"status": "pending"} if index else {"status": "failed", "exception": True}
         cell.metadata.setdefault("papermill", {}).update(status)
     text = f'<span style="color:red">This run failed: {html.escape(sentence.message)}</span>'

@@ -8,6 +8,7 @@ What was handed out is remembered, so that `redacted` can take it out of a text 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import stat
@@ -90,6 +91,22 @@ class Secrets(Mapping[str, str]):
             if value := (self._from_keyring[name] or "").strip():
                 return value, f"the keyring, service {self._where.keyring}"
         return None
+
+    def at_hand(self) -> tuple[str, ...]:
+        """The values of all secrets that the environment and the files hold, those left out that are too short to be looked for in a text.
+
+        A file that can't be used is passed over: who needs it is told. The keyring isn't asked.
+        """
+        values = set()
+        for name in sorted(self.names):
+            values.add(self._environ.get(name, "").strip())
+            file = self._file(name)
+            if file is not None and privacy_fault(file) is None:
+                values.add(read_private(file, name).decode("utf-8", errors="replace").strip())
+        # Most of a key is more than a path: where the variable holds a path, the path is no secret.
+        return tuple(
+            sorted(value for value in values if len(value) >= LEAST_LENGTH and not os.path.lexists(value[:4096]))
+        )
 
     def places(self, name: str) -> str:
         """Where a secret may be, for a sentence that says it is nowhere."""
@@ -295,4 +312,5 @@ def _forms(value: str) -> set[str]:
     encoded = base64.b64encode(value.encode()).decode()
     lines = value.splitlines() if value.startswith(_PEM) else []
     body = {line for line in lines if len(line) > LEAST_LENGTH and not line.startswith("-")}
-    return {value, quote(value, safe=""), quote_plus(value), repr(value)[1:-1], encoded, *body}
+    written = {repr(value)[1:-1], json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}
+    return {value, quote(value, safe=""), quote_plus(value), encoded, *written, *body}

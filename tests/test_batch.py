@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -74,10 +76,14 @@ def failed(folder: Path, *cells: str, kind: type[ReconError] = ReconError, **opt
     shown = "".join(traceback.format_exception(caught.value))
     assert ADDRESS not in shown
     assert "During handling" not in shown
-    assert [line.split(" after")[0] for line in said] == ["a: failed"]
     copies = folder / "reports" / "r1" / "notebooks"
+    line, where, rest = said
+    reason = caught.value.message.splitlines()[0]
+    assert re.fullmatch(rf"a: failed after \d+\.\d s \(1 of 2\): {re.escape(reason)}", line)
+    assert (where, rest) == (f"  what it did is in {copies / 'a.ipynb'}", "not run: b")
     assert [path.name for path in copies.iterdir()] == ["a.ipynb"]
     notebook = executed(folder, "a")
+    assert html.escape(caught.value.message) in notebook.cells[0].source
     assert notebook.cells[-1].get("execution_count") is None
     # The next run isn't hindered.
     with lock.held(folder, "run r2", NOW) as former:
@@ -167,7 +173,7 @@ def test_a_notebook_gets_what_it_was_told_in_this_python(
     assert (result.run_id, result.folder, done.name) == ("r1", folder / "reports" / "r1", "a")
     assert done.path == result.folder / "notebooks" / "a.ipynb"
     assert done.seconds > 0
-    assert said == [f"a: done in {done.seconds:.1f} s"]
+    assert said == [f"a: done in {done.seconds:.1f} s (1 of 1)"]
     assert "4.00/4.00" in shown.getvalue()
     notebook = executed(folder, "a")
     assert set(states(notebook)) == {"completed"}
@@ -200,6 +206,21 @@ def test_what_recon_refuses_in_a_notebook_is_told_as_it_was_said(folder: Path) -
     assert text.startswith(
         "people.csv, line 4, column 'Out': the flag of a***@a***.example is blank. Fill it in.\n  What to do: See"
     )
+
+
+def test_a_secret_that_a_cell_prints_is_taken_out_of_the_copy_and_of_the_sentence(folder: Path) -> None:
+    secret = 'planted "secret" with a \\ 4711'
+    environ = {**os.environ, "RECON_GATEWAY_TOKEN": secret}
+    text = failed(
+        folder,
+        "import os\nprint(os.environ['RECON_GATEWAY_TOKEN'])\nos.environ['RECON_GATEWAY_TOKEN']",
+        "from recon.errors import SourceError\nraise SourceError('refused: ' + os.environ['RECON_GATEWAY_TOKEN'])",
+        environ=environ,
+    )
+    assert text.startswith("refused: [secret]\n")
+    copy = (folder / "reports" / "r1" / "notebooks" / "a.ipynb").read_text("utf-8")
+    assert copy.count("[secret]") >= 3
+    assert "4711" not in copy
 
 
 @pytest.mark.parametrize(
