@@ -47,7 +47,9 @@ class _Group(click.Group):
 
 def _debug(ctx: click.Context) -> None:
     if ctx.params.get("debug"):
-        traceback.print_exc()
+        from recon.secrets import redacted
+
+        click.echo(redacted(traceback.format_exc()), err=True, nl=False)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -230,7 +232,16 @@ def demo(folder: Path, people: int, seed: int) -> None:
     "--gateway-port", type=click.IntRange(0, 65535), default=0, help="Port of the gateway; 0 takes a free one."
 )
 @click.option("--at", help="Let its clock stand at this time, like 2026-11-24T18:00:00Z; by default it runs.")
-def sandbox(folder: Path, people: int, seed: int, salesforce_port: int, gateway_port: int, at: str | None) -> None:
+@click.option("--faults", type=existing_file, help="TOML or JSON that declares what goes wrong, see docs/faults.md.")
+def sandbox(
+    folder: Path,
+    people: int,
+    seed: int,
+    salesforce_port: int,
+    gateway_port: int,
+    at: str | None,
+    faults: Path | None,
+) -> None:
     """Serve a Salesforce and a Sales Connect of your own on loopback, until stopped (Ctrl-C)."""
     import signal
     import threading
@@ -256,6 +267,7 @@ def sandbox(folder: Path, people: int, seed: int, salesforce_port: int, gateway_
         salesforce_port=salesforce_port,
         gateway_port=gateway_port,
         at=moment,
+        faults=faults,
         echo=click.echo,
         stop=stop,
     )

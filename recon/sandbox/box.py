@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from recon.clock import SetClock, SystemClock
 from recon.sandbox import gateway
+from recon.sandbox.faults import Faults
+from recon.sandbox.faults_wire import Faulty
 from recon.sandbox.levers import lever_routes
 from recon.sandbox.nightly import NightlyResult, run_nightly
 from recon.sandbox.population import Population, populate
@@ -56,6 +58,8 @@ class Sandbox:
         Where they listen, like ``http://127.0.0.1:40123``.
     org
         Salesforce's user, connected app and sizes.
+    faults
+        The switchboard: what goes wrong with which requests, see `recon.sandbox.faults`.
 
     Raises
     ------
@@ -76,6 +80,7 @@ class Sandbox:
     salesforce_url: str
     gateway_url: str
     org: Org
+    faults: Faults
 
     def __init__(
         self,
@@ -100,9 +105,13 @@ class Sandbox:
                 jwt_clock=SystemClock(),
             )
             people = gateway.create_app(self.store, token=self._gateway_token, extra_routes=lever_routes(self.store))
-            self._salesforce = Serving(create_app(self.store, self.org), salesforce_port)
+            org_app = create_app(self.store, self.org)
+            self.faults, self.end_sessions = Faults(), org_app.state.login.end_sessions
+            self._salesforce = Serving(
+                Faulty(org_app, self.faults, "salesforce", self.store, self.end_sessions), salesforce_port
+            )
             opened.callback(self._salesforce.stop)
-            self._gateway = Serving(people, gateway_port)
+            self._gateway = Serving(Faulty(people, self.faults, "gateway", self.store), gateway_port)
             opened.callback(self._gateway.stop)
             self.salesforce_url, self.gateway_url = self._salesforce.url, self._gateway.url
             self._opened = opened.pop_all()

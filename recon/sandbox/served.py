@@ -19,6 +19,7 @@ from recon import settings
 from recon.clock import VARIABLE, SetClock, ShiftedClock, SystemClock, iso
 from recon.errors import ReconError, SettingsError
 from recon.sandbox.box import Sandbox
+from recon.sandbox.faults_file import read_faults
 from recon.sandbox.levers import SHIFT_KEY
 from recon.sandbox.store import Store
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
     from datetime import datetime
+
+    from recon.sandbox.faults import Fault
 
 STATE_FILE = "sandbox.sqlite"
 ENVIRONMENT_FILE = "environment.sh"
@@ -39,6 +42,7 @@ def serve(
     salesforce_port: int = 0,
     gateway_port: int = 0,
     at: datetime | None = None,
+    faults: Path | None = None,
     echo: Callable[[str], None],
     stop: threading.Event,
 ) -> None:
@@ -56,6 +60,8 @@ def serve(
         0 takes the port of last time, or a free one.
     at
         Where the sandbox's clock stands. None: it goes with the machine's, and on from where it was moved to last time.
+    faults
+        A file that declares what goes wrong, see `recon.sandbox.faults_file`; each fault is told as it is met.
     echo
         Takes what the user has to know, a line or a few a call.
     stop
@@ -65,16 +71,19 @@ def serve(
     ------
     ReconError
         If the folder or a port can't be used, or a server doesn't start.
+    InputRefused
+        If the faults can't be used; nothing is served then.
     """
+    declared = [] if faults is None else read_faults(faults)
     if folder is None:
         with TemporaryDirectory(prefix="recon-sandbox-") as temporary:
-            _serve(Path(temporary), people, seed, (salesforce_port, gateway_port), at, echo, stop)
+            _serve(Path(temporary), people, seed, (salesforce_port, gateway_port), at, declared, echo, stop)
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ReconError(f"{folder} can't be made: {error.strerror}.", hint="Name a folder that can.") from error
-    _serve(folder, people, seed, (salesforce_port, gateway_port), at, echo, stop)
+    _serve(folder, people, seed, (salesforce_port, gateway_port), at, declared, echo, stop)
 
 
 def write_settings(folder: Path, own: dict[str, dict[str, Any]], before: str | None) -> bool:
@@ -113,6 +122,7 @@ def _serve(
     seed: int,
     ports: tuple[int, int],
     at: datetime | None,
+    declared: list[Fault],
     echo: Callable[[str], None],
     stop: threading.Event,
 ) -> None:
@@ -134,6 +144,10 @@ def _serve(
         )
         _write_environment(folder / ENVIRONMENT_FILE, sandbox, standing=at is not None)
         echo(_how_to_use(folder, sandbox, was_there=was_there, written=written, standing=at is not None))
+        if declared:
+            sandbox.faults.told = lambda each: echo(each.line())
+            sandbox.faults.add(*declared)
+            echo(f"Faults declared: {len(declared)}. Each is told here as it is met.")
         stop.wait()
     echo("The sandbox has stopped.")
 

@@ -7,10 +7,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from recon.errors import ReconError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from starlette.types import ASGIApp
 
 _LOOPBACK = "127.0.0.1"
@@ -47,7 +50,7 @@ class Serving:
         self.url = f"http://{_LOOPBACK}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=_Protocol,
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -88,6 +91,14 @@ class Serving:
             self._server.run(sockets=[self._socket])
         finally:
             self._server.ready.set()
+
+
+class _Protocol(H11Protocol):
+    """HTTP whose requests know their connection, `scope["state"]["transport"]`: the sandbox's faults break it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = self.app_state | {"transport": transport}
 
 
 class _Server(uvicorn.Server):

@@ -23,6 +23,7 @@ from recon.sandbox.salesforce.rest import write
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from recon.sandbox import faults
     from recon.sandbox.salesforce.objects import SObject
     from recon.sandbox.salesforce.wire import Call
 
@@ -173,7 +174,9 @@ class IngestJobs:
         """``GET /jobs/ingest/{job_id}``: tells the state, and moves the job on."""
         with call.store.transaction():
             job = self._job(call)
-            if job.state == "UploadComplete":
+            if call.job_end is not None and job.state in ("UploadComplete", "InProgress"):
+                self._end(call, job, call.job_end)
+            elif job.state == "UploadComplete":
                 job.state = "InProgress"
                 self._read(job)
                 if job.state == "InProgress":
@@ -184,6 +187,15 @@ class IngestJobs:
                 job.state = "JobComplete"
                 job.changed = call.store.now()
             return JSONResponse(job.info())
+
+    def _end(self, call: Call, job: IngestJob, end: faults.Fault) -> None:
+        """End a job as a fault says; what it has written by then stays."""
+        if job.sheet is None:
+            self._read(job)
+        self._write(call, job, max(0, end.rows - len(job.outcomes)))
+        job.state = end.state
+        job.error = end.message or ("InternalServerError : the job can't go on" if end.state == "Failed" else None)
+        job.changed = call.store.now()
 
     def _read(self, job: IngestJob) -> None:
         try:
@@ -208,7 +220,9 @@ class IngestJobs:
         if not given:
             return RecordFault(400, "MISSING_ARGUMENT", "Id not specified in an update call", [])
         try:
-            write(call.store, job.sobject, resolve_id(job.sobject, given), row_values(sheet, row), call.user_id)
+            record_id = resolve_id(job.sobject, given)
+            call.may_change(job.sobject.name, record_id)
+            write(call.store, job.sobject, record_id, row_values(sheet, row), call.user_id)
         except RecordFault as fault:
             return in_batch(fault)
         return None

@@ -49,6 +49,7 @@ class QueryJob:
     created: str
     changed: str
     state: str = "UploadComplete"
+    error: str | None = None
     offsets: array[int] = field(default_factory=lambda: array("Q", [0]))
 
     @property
@@ -80,6 +81,8 @@ class QueryJob:
                 "totalProcessingTime": 0,
                 "isPkChunkingSupported": True,
             }
+        if self.error is not None:
+            info["errorMessage"] = self.error
         return info
 
 
@@ -159,6 +162,11 @@ class QueryJobs:
         """``GET /jobs/query/{job_id}``: tells the state, and moves the job on."""
         with call.store.transaction():
             job = self._job(call)
+            if call.job_end is not None and job.state in ("UploadComplete", "InProgress"):
+                job.state = call.job_end.state
+                job.error = call.job_end.message or "InternalServerError : the job can't go on"
+                job.changed = call.store.now()
+                return JSONResponse(job.info())
             if job.state == "UploadComplete":
                 self._run(call, job)
                 job.state = "InProgress"

@@ -81,6 +81,7 @@ def _update_one(call: Call, objects: dict[str, SObject], row: dict[str, Any]) ->
         if not isinstance(given, str) or not given:
             return RecordFault(400, "MISSING_ARGUMENT", "Id not specified in an update call", [])
         record_id = resolve_id(sobject, given)
+        call.may_change(sobject.name, record_id)
         write(call.store, sobject, record_id, values, call.user_id)
     except RecordFault as fault:
         return in_batch(fault)

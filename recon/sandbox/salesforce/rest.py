@@ -153,6 +153,7 @@ def row_patch(call: Call) -> Response:
     with call.store.transaction():
         row = records.read_record(call.store, sobject.name, _record_id(call, sobject))
         _unmodified_since(call, row)
+        call.may_change(sobject.name, row["Id"])
         write(call.store, sobject, row["Id"], values, call.user_id)
     return Response(status_code=204)
 

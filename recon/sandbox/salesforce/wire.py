@@ -10,7 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from recon.sandbox.salesforce.errors import Fault, not_found
+from recon.sandbox.faults import message_of
+from recon.sandbox.salesforce.errors import Fault, RecordFault, not_found
 from recon.sandbox.salesforce.soql import prepare
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from recon.sandbox import faults
     from recon.sandbox.salesforce.auth import Login, Org
     from recon.sandbox.store import Store
 
@@ -60,6 +62,25 @@ class Call:
     def query(self, name: str) -> str | None:
         """A query parameter, or None."""
         return self.request.query_params.get(name)
+
+    @property
+    def job_end(self) -> faults.Fault | None:
+        """How a fault of the sandbox ends the job that this call looks at."""
+        met: faults.Fault | None = self.request.scope.get("recon.fault")
+        return met
+
+    def may_change(self, name: str, record_id: str) -> None:
+        """Let a fault of the sandbox refuse the change of a record.
+
+        Raises
+        ------
+        RecordFault
+            What the fault says.
+        """
+        switchboard: faults.Faults | None = self.request.scope.get("recon.faults")
+        met = None if switchboard is None else switchboard.row(name, record_id)
+        if met is not None and met.code is not None:
+            raise RecordFault(400, met.code, met.message or message_of(met.code), met.fields)
 
     def json_object(self) -> dict[str, Any]:
         """The body, which must be one JSON object.
