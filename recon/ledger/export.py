@@ -68,8 +68,10 @@ class Export:
     def lines(self) -> list[str]:
         """What was exported, for people."""
         covered = "no checkpoint" if self.checkpoint is None else f"checkpoint of {self.checkpoint.time}"
+        records, corrections = len(self.records), len(self.corrections)
         return [
-            f"{len(self.records)} consent records and {len(self.corrections)} corrections, with their entries; {covered}."
+            f"{records} consent record{'s' if records != 1 else ''} and {corrections} correction{'s' if corrections != 1 else ''}, "
+            f"with their entries; {covered}."
         ]
 
 

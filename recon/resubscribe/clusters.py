@@ -41,8 +41,8 @@ class Member:
         The record's own flag.
     cause
         Why it is opted out; None where it isn't. A Salesforce record's is always choice.
-    clicked
-        Did the person click the unsubscribe link?
+    source
+        How a person was unsubscribed, where that is known: manual, clicked_link, salesforce_sync, bounce; of a record None, nobody tells.
     opted_out_at
         Since when it is opted out, where that is known.
     changed_at
@@ -60,7 +60,7 @@ class Member:
     cluster: str
     opted_out: bool
     cause: Cause | None
-    clicked: bool
+    source: str | None
     opted_out_at: datetime | None
     changed_at: datetime | None
     converted: bool
@@ -70,6 +70,11 @@ class Member:
     def uid(self) -> str:
         """The record's name over both systems."""
         return f"{self.system}:{self.id}"
+
+    @property
+    def clicked(self) -> bool:
+        """Whether the person clicked the unsubscribe link."""
+        return self.source == "clicked_link"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +179,7 @@ def _member(row: dict[str, Any], details: dict[str, Any]) -> Member:
         cluster=row["cluster"],
         opted_out=bool(row["opted_out"]),
         cause=cause,
-        clicked=cause is not None and person and details["unsubscribe_source"] == "clicked_link",
+        source=details["unsubscribe_source"] if cause is not None and person else None,
         opted_out_at=details["unsubscribed_at" if person else "opted_out_at"],
         changed_at=details["updated_at" if person else "modified_at"],
         converted=not person and bool(details["is_converted"]),

@@ -240,7 +240,8 @@ CODES = (
     _rejects(
         "scope_too_narrow",
         _ANY,
-        "scope is 'sales', but clearing the standard field with Marketo Engage connected resubscribes for marketing mail too.",
+        "scope is 'sales', but clearing the standard field with Marketo Engage connected resubscribes for marketing mail too; or the policy asks "
+        "for sales+marketing.",
         "Get a consent for sales+marketing, or use the custom opt-out field.",
         "AdobeDocs, durable-unsubscribe",
     ),

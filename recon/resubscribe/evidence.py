@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from recon.ledger import Entry, Ledger
     from recon.resubscribe.approved import Approved, ApprovedRow
+    from recon.resubscribe.clusters import Member
     from recon.resubscribe.plan_file import Plan
     from recon.resubscribe.verdicts import AcceptedRow, Checked
 
@@ -20,6 +21,10 @@ _SAID = (
     *("email", "reason", "authorization", "purpose", "evidence", "evidence_sha256", "notice", "note"),
     *("person_id", "approved_by", "requested_by"),
 )
+
+#: Where an opt-out came from, of one second the last one counts: what is done in Sales Connect is pushed to Salesforce within it, and what the
+#: sync brought came from there.
+_FIRST = (None, "salesforce_sync", "salesforce", "bounce", "manual", "clicked_link")
 
 
 def write_check_and_plan(
@@ -110,14 +115,12 @@ def _verdict(
 
 def _of_accepted(ledger: Ledger, accepted: AcceptedRow) -> dict[str, Any]:
     names = ledger.names
-    newest = max(
-        (member for member in accepted.clears if member.opted_out_at is not None),
-        key=lambda member: (member.opted_out_at, member.uid),
-        default=None,
+    dated = ((member.opted_out_at, member) for member in accepted.clears if member.opted_out_at is not None)
+    _, newest = max(
+        dated,
+        key=lambda pair: (pair[0].replace(microsecond=0), _FIRST.index(_source(pair[1])), pair[1].uid),
+        default=(None, None),
     )
-    source = None
-    if newest is not None:
-        source = "salesforce" if newest.system == "salesforce" else "clicked_link" if newest.clicked else newest.cause
     addresses = sorted({member.address for member in accepted.clears if member.address} - {accepted.address})
     return {
         "addresses": [names.address(each) for each in addresses],
@@ -125,10 +128,15 @@ def _of_accepted(ledger: Ledger, accepted: AcceptedRow) -> dict[str, Any]:
         "country": accepted.country,
         "scope": accepted.scope,
         "opted_out_at": None if accepted.newest_opt_out is None else _when(accepted.newest_opt_out),
-        "opt_out_source": source,
+        "opt_out_source": None if newest is None else _source(newest),
         "consent_at": None if accepted.consent is None else accepted.consent.text,
         "approved_at": None if accepted.approved is None else accepted.approved.text,
     }
+
+
+def _source(member: Member) -> str | None:
+    source = "salesforce" if member.system == "salesforce" else member.source
+    return source if source in _FIRST else None
 
 
 def _plan(plan: Plan, who: str | None) -> Draft:
@@ -157,15 +165,32 @@ def write_plan_entry(ledger: Ledger, plan: Plan, actor: str | None) -> Entry:
 
 
 def applied_digests(ledger: Ledger) -> set[str]:
-    """Digests of the approved rows that were carried out: of those with a done outcome under their verdict.
+    """Digests of the approved rows that are used up: of each, a clear was done under its verdict and wasn't taken back by an undo.
 
-    A row whose personal part was erased is not among them.
+    An undo takes back what should not have been done, so a row of which nothing is left was not carried out: it may be handed in again, and is
+    held against the opt-outs as they are then, those that the undo put back included. A clear that was put back because the person opted out
+    anew stays done: that consent is spent. A row whose personal part was erased is not among them.
     """
-    carried = {
-        ledger.entry(outcome.data["intent"]).data.get("verdict")
-        for outcome in ledger.entries(kinds.OUTCOME)
-        if outcome.data["result"] == "done" and outcome.data.get("to") is False
+    undoes = {
+        entry.data["plan"]: entry.data["undoes"]
+        for entry in ledger.entries(kinds.PLAN)
+        if entry.data["purpose"] == "undo" and entry.data.get("undoes") is not None
     }
+    allowed_by = {
+        entry.seq: entry.data["verdict"]
+        for entry in ledger.entries(kinds.INTENT)
+        if entry.data.get("verdict") is not None
+    }
+    left: dict[tuple[str, str], int] = {}
+    for outcome in ledger.entries(kinds.OUTCOME):
+        plan, record = outcome.data["plan"], outcome.data["record"]
+        if outcome.data["result"] != "done":
+            continue
+        if outcome.data["intent"] in allowed_by:
+            left[plan, record] = allowed_by[outcome.data["intent"]]
+        elif plan in undoes:
+            left.pop((undoes[plan], record), None)
+    carried = set(left.values())
     found = set()
     for entry in ledger.entries(kinds.VERDICT):
         said = ledger.personal(entry) if entry.seq in carried else None

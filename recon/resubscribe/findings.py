@@ -34,14 +34,16 @@ _SCOPES: Mapping[str, Scope] = {
 _BY_NAME: Mapping[str, Authorization] = {name.casefold(): name for name in AUTHORIZATIONS}
 #: Records that a sentence names; the rest is counted.
 _NAMED = 3
+_MINIMUM_SCOPE = "the policy asks for sales+marketing (minimum_scope)"
 
 
 class Finding(NamedTuple):
-    """A code that applies; `severity` only where this finding's differs from the code's under the rules."""
+    """A code that applies; `severity` and `remedy` only where this finding's differ from the code's."""
 
     code: str
     why: str
     severity: Severity | None = None
+    remedy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class Case:
     consent, approved
         Its dates; None where the cell is blank or can't be read.
     needed_scope
-        What clearing the opt-out field reaches.
+        What the consent has to be for: what clearing the opt-out field reaches, or what the policy asks for.
+    reaches_marketing
+        Does clearing the opt-out field resubscribe for marketing mail too?
     parties
         Who may approve.
     people
@@ -81,6 +85,7 @@ class Case:
     consent: Moment | None
     approved: Moment | None
     needed_scope: Scope
+    reaches_marketing: bool
     parties: Parties
     people: Mapping[str, str | None]
     blocked: Mapping[str, str]
@@ -176,6 +181,7 @@ def _reason(case: Case) -> Iterator[Finding]:
             yield Finding(
                 "reason_not_allowed",
                 f"The person clicked the unsubscribe link ({named(clicked)}): that is no wrongly recorded opt-out.",
+                remedy="Get a consent that is newer, and have a row of the kind consent approved.",
             )
 
 
@@ -215,7 +221,9 @@ def _consent(case: Case) -> Iterator[Finding]:
         yield Finding("consent_in_future", f"consent_date is {case.consent.text}, and now it is {iso(case.now)}.")
     limit = case.rules.max_age_days(case.authorization)
     if limit is not None and case.now - case.consent.earliest > timedelta(days=limit):
-        yield Finding("consent_too_old", f"The consent is of {case.consent.text}; the limit is {limit} days.")
+        yield Finding(
+            "consent_too_old", f"The consent is of {case.consent.text}; the limit is {counted(limit, 'day')}."
+        )
 
 
 def _evidence(case: Case) -> Iterator[Finding]:
@@ -254,7 +262,9 @@ def _approval(case: Case) -> Iterator[Finding]:
         )
     days = case.rules.approval_valid_days
     if case.now - case.approved.earliest > timedelta(days=days):
-        yield Finding("approval_expired", f"The approval is of {case.approved.text} and counts for {days} days.")
+        yield Finding(
+            "approval_expired", f"The approval is of {case.approved.text} and counts for {counted(days, 'day')}."
+        )
 
 
 def _initiative(case: Case) -> Iterator[Finding]:
@@ -273,9 +283,15 @@ def _scope(case: Case) -> Iterator[Finding]:
     if case.row.scope is not None and given is None:
         yield Finding("scope_missing", "scope is none of the two scopes.")
     elif given is None and case.needed_scope == "sales+marketing":
-        yield Finding("scope_missing", "scope is blank, and clearing the opt-out here reaches marketing mail too.")
+        reached = "clearing the opt-out here reaches marketing mail too" if case.reaches_marketing else _MINIMUM_SCOPE
+        yield Finding("scope_missing", f"scope is blank, and {reached}.")
     elif given == "sales" and case.needed_scope == "sales+marketing":
-        yield Finding("scope_too_narrow", "")
+        if case.reaches_marketing:
+            why = "scope is 'sales', but clearing the standard field with Marketo Engage connected resubscribes for marketing mail too."
+            yield Finding("scope_too_narrow", why)
+        else:
+            why = f"scope is 'sales', but {_MINIMUM_SCOPE}."
+            yield Finding("scope_too_narrow", why, remedy="Get a consent for sales+marketing.")
 
 
 def _state(case: Case) -> Iterator[Finding]:
@@ -314,6 +330,11 @@ def _blocked(case: Case) -> Iterator[Finding]:
     if against:
         said = "; ".join(dict.fromkeys(case.blocked[member.uid] for member in against))
         yield Finding("blocked_by_consent_object", f"{named(against)}: {said}.")
+
+
+def counted(number: int, what: str) -> str:
+    """`1 day`, `2 days`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def named(members: Sequence[Member]) -> str:

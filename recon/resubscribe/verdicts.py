@@ -180,6 +180,7 @@ def check(
                 consent=None if row.consent_date is None else read(row.consent_date),
                 approved=None if row.approved_at is None else read(row.approved_at),
                 needed_scope=prepared.needed_scope(rules),
+                reaches_marketing=prepared.reaches_marketing,
                 parties=parties,
                 people=facts.people,
                 blocked=blocked_by_consent,
@@ -199,7 +200,7 @@ class _Preparation:
     def __init__(self, settings: Settings, policy: PolicySettings) -> None:
         self._policy = policy
         # The custom field is for sales alone; the standard one carries to marketing by address where Marketo Engage is connected.
-        self._reaches_marketing = policy.marketo_engage and settings.salesforce.opt_out_field != "custom"
+        self.reaches_marketing = policy.marketo_engage and settings.salesforce.opt_out_field != "custom"
         self._made: dict[str | None, tuple[Rules, Parties, moments.Reader]] = {}
 
     def of(self, country: str | None) -> tuple[Rules, Parties, moments.Reader]:
@@ -210,7 +211,7 @@ class _Preparation:
         return self._made[country]
 
     def needed_scope(self, rules: Rules) -> Scope:
-        return "sales+marketing" if self._reaches_marketing else rules.minimum_scope
+        return "sales+marketing" if self.reaches_marketing else rules.minimum_scope
 
 
 def address_readings(email: str | None) -> tuple[str, ...]:
@@ -308,7 +309,8 @@ def _judge(case: Case, these: Iterable[Finding]) -> _Judged:
     for code in codes:
         whys = " ".join(dict.fromkeys(finding.why for finding in by_code[code] if finding.why)) or BY_NAME[code].meaning
         warning = "Only a warning: " if severities[code] == "warn" else ""
-        sentences.append(f"{warning}{whys} {BY_NAME[code].remedy}")
+        remedies = " ".join(dict.fromkeys(finding.remedy or BY_NAME[code].remedy for finding in by_code[code]))
+        sentences.append(f"{warning}{whys} {remedies}")
     warnings = tuple(code for code in codes if severities[code] == "warn")
     return _Judged(verdict, codes, warnings, " ".join(sentences))
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How often one connection logs in at most. A session lasts at least 15 minutes, so a longer pull needs few.
+#: How often one connection logs in at most. A session lasts at least 15 minutes, so a long run needs few.
 LOGINS = 6
 _CHUNK = 1 << 20
 
@@ -121,7 +121,7 @@ class Connection:
         """
         if self._logins >= LOGINS:
             raise SourceError(
-                f"Salesforce ended the session {LOGINS} times during one pull.",
+                f"Salesforce ended the session {LOGINS} times in one run.",
                 hint="Check the session time-out and the login policy of the connected app's user.",
             )
         self._logins += 1

@@ -244,7 +244,7 @@ def test_a_correction_is_no_consent(ledger: Ledger, clock: SetClock) -> None:
     found = export(ledger, TERMS)
     assert (len(found.records), len(found.corrections)) == (0, 1)
     assert len(found.corrections[0]["ledger"]) == 5
-    assert found.lines() == ["0 consent records and 1 corrections, with their entries; no checkpoint."]
+    assert found.lines() == ["0 consent records and 1 correction, with their entries; no checkpoint."]
 
 
 def test_one_persons_records(ledger: Ledger, clock: SetClock) -> None:

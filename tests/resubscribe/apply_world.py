@@ -424,7 +424,7 @@ class Workspace:
                     "codes": [],
                     "records": mine,
                 }
-                ledger.append_all([Draft(kinds.VERDICT, body | {"verdict": verdict})])
+                ledger.append_all([Draft(kinds.VERDICT, body | {"verdict": verdict}, {"digest": f"digest of {row}"})])
 
     def apply(self, plan: Path, **options: Any) -> Applied:
         given: dict[str, Any] = {"actor": ACTOR, "clock": self.world.clock, "environ": self.world.box.environment()}

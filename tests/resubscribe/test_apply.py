@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recon.errors import InputRefused, ReconError, UsageError
-from recon.ledger import kinds, verify
+from recon.ledger import Ledger, kinds, verify
+from recon.resubscribe.evidence import applied_digests
 from recon.resubscribe.plan_file import read_plan
 from recon.resubscribe.snapshot_facts import snapshot_facts
 from recon.sandbox import sales_connect
@@ -277,6 +278,9 @@ def test_a_click_between_the_two_writes_wins(world: ApplyWorld, workspace: Works
     assert sales_connect.history(world.store, world.ids.ann)[-1]["details"] == "Unsubscribe"
     assert ("1.resuppress", "done", None, False) in outcomes_in_ledger(workspace)
     assert results(workspace.apply(plan))[:3] == results(applied)[:3]
+    with Ledger.open(workspace.folder / "ledger", clock=world.clock) as ledger:
+        # What was put back for a newer opt-out is no undo: that consent is spent.
+        assert applied_digests(ledger) == {"digest of 2", "digest of 3"}
 
 
 def test_a_click_after_the_last_salesforce_write_wins(world: ApplyWorld, workspace: Workspace) -> None:

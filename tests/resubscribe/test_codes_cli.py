@@ -59,6 +59,7 @@ RIGHT = {
 }
 #: What the other policy wants besides.
 RIGHT_THERE = {"reason": "Asked us  by PHONE", "evidence_sha256": "ab" * 32, "approved_at": "05/11/2026"}
+ENGAGE = "scope is 'sales', but clearing the standard field with Marketo Engage connected resubscribes for marketing mail too."
 CORRECTION = {"kind": "correction", "authorization": "", "consent_date": "", "purpose": "", "initiated_by": ""}
 
 
@@ -74,6 +75,8 @@ class Case:
         Each code with why it applies; an empty text stands for the code's own meaning.
     verdict, said
         The verdict, and what its message says before the codes' sentences.
+    remedy
+        What is to be done, where that isn't the code's own remedy.
     """
 
     email: str
@@ -83,12 +86,13 @@ class Case:
     said: str = ""
     warned: tuple[str, ...] = ()
     line: int = 0
+    remedy: str = ""
 
     def message(self) -> str:
         sentences = [self.said] if self.said else []
         for code, why in self.codes.items():
             warning = "Only a warning: " if code in self.warned else ""
-            sentences.append(f"{warning}{why or BY_NAME[code].meaning} {BY_NAME[code].remedy}")
+            sentences.append(f"{warning}{why or BY_NAME[code].meaning} {self.remedy or BY_NAME[code].remedy}")
         return " ".join(sentences)
 
 
@@ -195,6 +199,7 @@ def strict_cases(world: World) -> list[Case]:
                 "that is no wrongly recorded opt-out."
             },
             CORRECTION | {"note": "The wrong list was imported"},
+            remedy="Get a consent that is newer, and have a row of the kind consent approved.",
         ),
         accepted("mistake@buyer.example", 1, **CORRECTION, note="The wrong list was imported"),
         Case("auth@buyer.example", {"authorization_missing": ""}, {"authorization": ""}),
@@ -267,7 +272,7 @@ def strict_cases(world: World) -> list[Case]:
             {"scope_missing": "scope is blank, and clearing the opt-out here reaches marketing mail too."},
             {"scope": ""},
         ),
-        Case("narrow@buyer.example", {"scope_too_narrow": ""}, {"scope": "sales"}),
+        Case("narrow@buyer.example", {"scope_too_narrow": ENGAGE}, {"scope": "sales"}),
         Case(
             "at-work@buyer.example",
             {"linked_address_not_approved": f"Not approved: salesforce:{world.elsewhere}."},
@@ -312,7 +317,7 @@ def strict_cases(world: World) -> list[Case]:
             {"bad_date": "approved_at (2026-11-06) lies in the future."},
             {"approved_at": "2026-11-06"},
         ),
-        Case("mixed@buyer.example", {"asked_by_sender": "", "scope_too_narrow": ""}, {"initiated_by": "SENDER", "scope": "sales"}),
+        Case("mixed@buyer.example", {"asked_by_sender": "", "scope_too_narrow": ENGAGE}, {"initiated_by": "SENDER", "scope": "sales"}),
     ]  # fmt: skip
 
 
@@ -336,7 +341,7 @@ def other_cases(world: World) -> list[Case]:
         ),
         Case(
             "late@buyer.example",
-            {"approval_expired": "The approval is of 2026-11-04 and counts for 1 days."},
+            {"approval_expired": "The approval is of 2026-11-04 and counts for 1 day."},
             {"approved_at": "04/11/2026"},
         ),
         Case(
@@ -344,7 +349,12 @@ def other_cases(world: World) -> list[Case]:
             {"consent_too_old": "The consent is of 2026-08-07; the limit is 90 days."},
             {"consent_date": "07/08/2026"},
         ),
-        Case("narrow@buyer.example", {"scope_too_narrow": ""}, {"scope": "sales"}),
+        Case(
+            "narrow@buyer.example",
+            {"scope_too_narrow": "scope is 'sales', but the policy asks for sales+marketing (minimum_scope)."},
+            {"scope": "sales"},
+            remedy="Get a consent for sales+marketing.",
+        ),
         Case("calm@buyer.example", {"not_opted_out": ""}),
         Case(
             "undated@buyer.example",
@@ -369,7 +379,7 @@ def other_cases(world: World) -> list[Case]:
                 "not_opted_out": "",
                 "reason_not_allowed": "The policy's reasons are: Asked us by phone.",
                 "evidence_missing": "evidence_sha256 is blank.",
-                "approval_expired": "The approval is of 2026-11-04T12:00:00Z and counts for 1 days.",
+                "approval_expired": "The approval is of 2026-11-04T12:00:00Z and counts for 1 day.",
                 "already_applied": "",
             },
             RIGHT | {"reason": "Asked to get mail again", "evidence_sha256": ""},
