@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 
 from recon.reconcile import reconcile
@@ -48,6 +49,19 @@ class Pandas:
         return pa.Table.from_pandas(frame, preserve_index=False)
 
 
+class Polars:
+    """DataFrames."""
+
+    name = "polars"
+
+    def send(self, table: pa.Table) -> Any:
+        return pl.DataFrame(table)
+
+    def receive(self, frame: Any) -> pa.Table:
+        assert isinstance(frame, pl.DataFrame)
+        return frame.to_arrow()
+
+
 class DuckDB:
     """Relations of a connection that the caller has, in whatever time zone it is."""
 
@@ -65,7 +79,7 @@ class DuckDB:
 
 
 #: Another engine is one more line here.
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Pandas(), DuckDB())}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Pandas(), Polars(), DuckDB())}
 
 
 def run(engine: Engine, people: list[Row], records: list[Row], settings: Settings) -> tuple[list[Row], list[Row]]:

@@ -1,0 +1,149 @@
+"""DuckDB."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+import pyarrow as pa
+
+from recon.engines.shape import fit, from_pandas, not_strings, plain, unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import duckdb
+
+    from recon.engine import Frame
+    from recon.tables import Column, Table
+
+#: Rows that stream out at once.
+_BATCH_ROWS = 100_000
+
+_TYPES = {
+    "string": "VARCHAR",
+    "flag": "BOOLEAN",
+    "time": "TIMESTAMPTZ",
+    "date": "DATE",
+    "count": "BIGINT",
+}
+_NUMBERS = ("INT", "FLOAT", "DOUBLE", "DECIMAL")
+
+
+class DuckDB:
+    """DuckDB in one connection of its own: larger than memory, spilling to a folder.
+
+    Parameters
+    ----------
+    memory
+        How much memory it may use, like "2GB"; None leaves DuckDB's own limit (80 % of the machine's).
+    spill
+        Folder for what doesn't fit; None: beside the working folder, as DuckDB does.
+    """
+
+    name = "duckdb"
+
+    def __init__(self, *, memory: str | None = None, spill: Path | None = None) -> None:
+        import duckdb
+
+        self.connection: duckdb.DuckDBPyConnection = duckdb.connect(":memory:")
+        self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute("SET preserve_insertion_order = false")
+        if memory is not None:
+            self.connection.execute("SET memory_limit = $memory", {"memory": memory})
+        if spill is not None:
+            self.connection.execute("SET temp_directory = $folder", {"folder": str(spill)})
+        self._numbers = itertools.count(1)
+
+    def take(self, native: Any, table: Table) -> Frame:
+        """A DuckDB relation of any connection, an Arrow table or reader, or a pandas frame."""
+        if isinstance(native, nw.LazyFrame):
+            native = native.to_native()
+        if isinstance(native, pa.Table):
+            relation = self.connection.from_arrow(fit(native, table))
+        elif hasattr(native, "to_arrow_reader"):
+            # The relation may belong to another connection: its rows stream into this one.
+            reader = native.to_arrow_reader()
+            relation = self._keep(self.connection.from_arrow(reader))
+        else:
+            relation = self.connection.from_arrow(from_pandas(native, table))
+        return self.conform(relation, table)
+
+    def conform(self, relation: duckdb.DuckDBPyRelation, table: Table) -> Frame:
+        """A relation of this connection, brought to a table's shape.
+
+        Raises
+        ------
+        UsageError
+            If a required column is absent, or a value can't be cast.
+        """
+        kinds = dict(zip(relation.columns, relation.types, strict=True))
+        parts = []
+        for column in table:
+            if column.name in kinds:
+                parts.append(f'{_cast(relation, str(kinds[column.name]), column, table)} AS "{column.name}"')
+            elif column.required:
+                raise unfit(table, ValueError(f"{table.name}: the required column {column.name!r} is absent"))
+            else:
+                parts.append(f'CAST(NULL AS {_TYPES[column.kind]}) AS "{column.name}"')
+        frame: Frame = nw.from_native(relation.project(", ".join(parts)))
+        return frame
+
+    def bring(self, table: pa.Table) -> Frame:
+        """An Arrow table as a table of the connection."""
+        frame: Frame = nw.from_native(self._keep(self.connection.from_arrow(table)))
+        return frame
+
+    def hold(self, frame: Frame) -> Frame:
+        """The same rows as a table of the connection."""
+        held: Frame = nw.from_native(self._keep(frame.to_native()))
+        return held
+
+    def collect(self, frame: Frame) -> pa.Table:
+        """The rows as an Arrow table."""
+        return plain(frame.to_native().to_arrow_table())
+
+    def batches(self, frame: Frame, table: Table) -> Iterator[pa.RecordBatch]:
+        """The rows, streamed."""
+        for batch in frame.to_native().to_arrow_reader(_BATCH_ROWS):
+            yield from table.conform(plain(pa.Table.from_batches([batch]))).to_batches()
+
+    def give(self, frame: Frame, table: Table) -> Any:
+        """A relation; it keeps the connection alive."""
+        return self.conform(frame.to_native(), table).to_native()
+
+    def _keep(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
+        name = f"held_{next(self._numbers)}"
+        relation.create(name)
+        return self.connection.table(name)
+
+
+def _cast(relation: duckdb.DuckDBPyRelation, kind: str, column: Column, table: Table) -> str:
+    """A column of a user's, of DuckDB's type `kind`, as an expression of ours; what can't be read is refused, not quoted."""
+    name, wanted = f'"{column.name}"', _TYPES[column.kind]
+    if kind == wanted or (column.kind == "time" and kind == "TIMESTAMP WITH TIME ZONE"):
+        return name
+    value = name
+    if "FLOAT" in kind or "DOUBLE" in kind:
+        value = f"CASE WHEN isnan({name}) THEN NULL ELSE {name} END"
+    # A column without any value has whatever type it was given.
+    if (
+        column.kind == "string"
+        and not kind.startswith(("VARCHAR", "ENUM"))
+        and _any(relation, f"({value}) IS NOT NULL")
+    ):
+        raise unfit(table, ValueError(not_strings(table, column.name)))
+    cast = f"TRY_CAST({value} AS {wanted})"
+    bad = f"{cast} IS NULL"
+    if column.kind == "flag" and any(number in kind for number in _NUMBERS):
+        bad = f"({value}) NOT IN (0, 1)"
+    if _any(relation, f"({value}) IS NOT NULL AND {bad}"):
+        said = f"{table.name}: the column {column.name!r} is of type {kind}, and not all of it can be read as {wanted}"
+        raise unfit(table, ValueError(said))
+    return cast
+
+
+def _any(relation: Any, condition: str) -> bool:
+    return relation.filter(condition).limit(1).fetchone() is not None
