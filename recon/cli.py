@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from recon import __version__
+from recon.cli_operate import COMMANDS as OPERATING
 from recon.cli_parts import NEEDS_ACTION, a_folder, existing_file, progress, say, workspace
-from recon.cli_resubscribe import COMMANDS
+from recon.cli_resubscribe import COMMANDS as RESUBSCRIBING
 from recon.errors import ReconError, UsageError
 
 
@@ -233,6 +234,9 @@ def demo(folder: Path, people: int, seed: int) -> None:
 )
 @click.option("--at", help="Let its clock stand at this time, like 2026-11-24T18:00:00Z; by default it runs.")
 @click.option("--faults", type=existing_file, help="TOML or JSON that declares what goes wrong, see docs/faults.md.")
+@click.option(
+    "--extracts", type=a_folder, help="Serve nothing: write people.csv, leads.csv and contacts.csv to this folder."
+)
 def sandbox(
     folder: Path,
     people: int,
@@ -241,6 +245,7 @@ def sandbox(
     gateway_port: int,
     at: str | None,
     faults: Path | None,
+    extracts: Path | None,
 ) -> None:
     """Serve a Salesforce and a Sales Connect of your own on loopback, until stopped (Ctrl-C)."""
     import signal
@@ -257,6 +262,12 @@ def sandbox(
             raise UsageError(f"--at {at!r} is no time.", hint="Write it like 2026-11-24T18:00:00Z.") from None
         if moment.tzinfo is None:
             raise UsageError(f"--at {at!r} has no time zone.", hint="Write it like 2026-11-24T18:00:00Z.")
+    if extracts is not None:
+        from recon.sandbox.extracts import leave_extracts
+
+        for path in leave_extracts(extracts, people=people, seed=seed, at=moment):
+            say(f"  {path}")
+        return
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -273,7 +284,7 @@ def sandbox(
     )
 
 
-for _command in COMMANDS:
+for _command in (*RESUBSCRIBING, *OPERATING):
     main.add_command(_command)
 
 if __name__ == "__main__":

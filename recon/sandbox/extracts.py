@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 from recon import tables
@@ -12,6 +13,7 @@ from recon.sandbox.salesforce.objects import CUSTOM_FIELD
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from recon.sandbox.store import Store
@@ -126,6 +128,34 @@ def write_salesforce_files(store: Store, folder: Path, flavour: SalesforceFlavou
         write(db, "lead", leads, hidden)
         write(db, "contact", contacts, hidden)
     return leads, contacts
+
+
+def leave_extracts(folder: Path, *, people: int = 1000, seed: int = 1, at: datetime | None = None) -> tuple[Path, ...]:
+    """Write the files that two systems of one's own would give: something to try recon on.
+
+    Parameters
+    ----------
+    folder
+        Made if it isn't there. Files of these names are replaced.
+    people, seed
+        See `recon.sandbox.population.populate`.
+    at
+        When they were taken; by default now.
+
+    Returns
+    -------
+    tuple[Path, ...]
+        people.csv, leads.csv, contacts.csv.
+    """
+    from recon.clock import SetClock, from_environment
+    from recon.sandbox.population import populate
+    from recon.sandbox.store import Store
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with closing(Store(None, SetClock(at) if at is not None else from_environment())) as store:
+        populate(store, people, seed)
+        write_extract(store, folder / "people.csv")
+        return (folder / "people.csv", *write_salesforce_files(store, folder))
 
 
 def _write_data_loader(db: sqlite3.Connection, table: str, path: Path, hidden: set[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from recon.clock import SetClock
 from recon.errors import InputRefused
 from recon.sandbox import sales_connect
-from recon.sandbox.extracts import FOREIGN_HEADERS, write_extract, write_salesforce_files
+from recon.sandbox.extracts import FOREIGN_HEADERS, leave_extracts, write_extract, write_salesforce_files
 from recon.sandbox.population import populate
 from recon.sandbox.salesforce import records
 from recon.sandbox.store import Store
@@ -242,3 +242,11 @@ class TestReport:
 
 def latin(text: str | None) -> str | None:
     return None if text is None else text.encode("iso-8859-1", "replace").decode("iso-8859-1")
+
+
+def test_files_to_try_recon_on(tmp_path: Path) -> None:
+    at = datetime(2026, 11, 24, 18, tzinfo=UTC)
+    first = leave_extracts(tmp_path / "a", people=200, at=at)
+    assert [path.name for path in first] == ["people.csv", "leads.csv", "contacts.csv"]
+    again = leave_extracts(tmp_path / "b", people=200, at=at)
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
