@@ -30,6 +30,7 @@ MERGED_FILE, ACTIONS_FILE, UNUSABLE_FILE, MANIFEST_FILE = (
 FILES = {
     "merged.parquet": ("machines", "every record of both systems with its merged and predicted flag, exact"),
     "actions.csv": ("people", "every record that needs action"),
+    "persons.csv": ("people", "who the report's pseudonyms are, and in which rows of actions.csv they stand"),
     "unusable.csv": ("people", "what stands in the data and can't be used for matching, row by row"),
     "manifest.json": ("machines", "inputs, settings, versions, counts, and the hashes of the files that the run wrote"),
     "verdicts.csv": ("people", "every row of the approved file with its verdict, its codes and what to do"),

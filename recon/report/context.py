@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from recon.report.charts import BarChart
+    from recon.report.charts import Chart
     from recon.report.context_proof import Proof
 
 State = Literal["act", "watch", "ok"]
@@ -85,7 +85,7 @@ class Coverage:
     people: int
     records: int
     clusters: int
-    charts: tuple[BarChart, ...]
+    charts: tuple[Chart, ...]
     unusable_addresses: int
     unusable_ids: int
 
@@ -132,8 +132,9 @@ class OptOuts:
     clusters: int
     agreement: tuple[Count, ...]
     sources: tuple[Count, ...] | None
+    source_chart: Chart | None
     ages: tuple[AgeRow, ...]
-    age_chart: BarChart
+    age_chart: Chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,7 @@ class ActionRow:
     due_by: date | None
     overdue_days: int
     address: str
+    person: str
     record: str
     id: str
     category: str
@@ -158,10 +160,12 @@ class ActionRow:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Time against the limit."""
+    """Time against the limit. `effect` is how long opt-outs took that are whole by now; None where the run didn't count that."""
 
     business_days: int
     holidays: int
+    effect: tuple[Count, ...] | None
+    charts: tuple[Chart, ...]
     counts: tuple[Count, ...]
     overdue: int
     overdue_rows: tuple[ActionRow, ...]
@@ -191,7 +195,7 @@ class Categories:
     toolkit: int
     admin: int
     nobody: int
-    chart: BarChart
+    chart: Chart | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,7 @@ class Change:
     record: str
     id: str
     address: str
+    person: str
     caused_by: str
 
 
@@ -222,10 +227,35 @@ class LargeCluster:
     """A cluster with more records than the setting allows without a word. `value` joins `members` of them, where that was counted."""
 
     cluster: str
+    person: str
     size: int
     members: int | None
     joined_by: str
     value: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrendRow:
+    """One run of the workspace. `need_you`: of the records that could be mailed, what no sync mends."""
+
+    run_id: str
+    at: datetime
+    opted_out: int
+    mailable: int
+    need_you: int
+    overdue: int
+    actions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """The workspace's runs, this one last. `earlier` are all earlier ones, `unread` those that can't be read."""
+
+    rows: tuple[TrendRow, ...]
+    earlier: int
+    unread: int
+    chart: Chart | None
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,5 +313,6 @@ class Report:
     proof: Proof
     large_clusters: tuple[LargeCluster, ...]
     large_clusters_total: int
+    trend: Trend
     settings: tuple[SettingGroup, ...]
     files: tuple[FileRow, ...]

@@ -16,7 +16,9 @@ from recon.report.gather import gather
 from recon.report.gather_proof import gather_proof
 from recon.report.manifest import FILE_NAME, read_manifest
 from recon.report.mask import Veil
+from recon.report.persons import PERSONS_FILE, Persons, run_key
 from recon.report.render import render_html
+from recon.report.trend import trend
 from recon.tables import ACTIONS, MERGED
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ _AGAIN = "Run `recon diff` again and report on its folder; an edited file is no 
 
 
 def build(run: Path, settings: Settings, *, clock: Clock) -> Path:
-    """Write the report of a run into its folder.
+    """Write the report of a run into its folder, and persons.csv, which tells who the page's pseudonyms are.
 
     The same folder, settings and moment give the same bytes. The page is written beside its place and moved there when it is whole.
 
@@ -60,25 +62,32 @@ def build(run: Path, settings: Settings, *, clock: Clock) -> Path:
             raise ReconError(f"{run / FILE_NAME}: outputs doesn't name {name}.", hint=_AGAIN)
     for name in manifest.outputs:
         _must_be_the_runs(run, name, manifest)
+    veil = Veil(masked=settings.report.mask)
+    persons = Persons(run_key(run / "merged.parquet"))
+    merged, actions = _read_merged(run / "merged.parquet"), _read_actions(run / "actions.csv")
     report = gather(
         manifest,
-        _read_merged(run / "merged.parquet"),
-        _read_actions(run / "actions.csv"),
-        gather_proof(run, manifest, settings, clock, Veil(masked=settings.report.mask)),
+        merged,
+        actions,
+        gather_proof(run, manifest, settings, clock, veil, persons),
+        persons,
+        trend(settings.run.reports, run, manifest, veil),
         others=_others(run, manifest),
         settings=settings,
         at=clock.now(),
     )
+    html = render_html(report)
+    persons.write(actions, run / PERSONS_FILE)
     page = run / REPORT_NAME
     with whole(page) as draft:
-        draft.write_bytes(render_html(report).encode())
+        draft.write_bytes(html.encode())
     return page
 
 
 def _others(run: Path, manifest: Manifest) -> dict[str, str]:
     """The files of the folder whose hash the manifest doesn't hold, with the one they have now. The report can't hold its own."""
     names = sorted(path.name for path in run.iterdir() if path.is_file() and not path.name.startswith("."))
-    return {name: sha256(run / name) for name in names if name not in {*manifest.outputs, REPORT_NAME}}
+    return {name: sha256(run / name) for name in names if name not in {*manifest.outputs, REPORT_NAME, PERSONS_FILE}}
 
 
 def _must_be_the_runs(run: Path, name: str, manifest: Manifest) -> None:

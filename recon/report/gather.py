@@ -27,6 +27,7 @@ from recon.report.context import (
     OptOuts,
     Report,
     Tonight,
+    Trend,
 )
 from recon.report.gather_proof import proof_notes
 from recon.report.mask import Veil
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from recon.report.context import ActionRow
     from recon.report.context_proof import Proof
     from recon.report.manifest import Manifest
+    from recon.report.persons import Persons
 
 #: Rows of the lists that only illustrate; the run's files hold all of them.
 EXAMPLES = 50
@@ -61,6 +63,8 @@ def gather(
     merged: pa.Table,
     actions: pa.Table,
     proof: Proof,
+    persons: Persons,
+    trend: Trend,
     *,
     others: Mapping[str, str],
     settings: Settings,
@@ -76,6 +80,10 @@ def gather(
         The run's tables, in the shapes of `recon.tables.MERGED` and `recon.tables.ACTIONS`.
     proof
         What the run's folder and the ledger say about resubscribes.
+    persons
+        Names persons, and remembers whom.
+    trend
+        The workspace's runs.
     others
         SHA-256 of the folder's files that the manifest doesn't name, manifest.json among them.
     settings
@@ -91,16 +99,20 @@ def gather(
     counts.must_agree(manifest, merged, actions)
     veil = Veil(masked=settings.report.mask)
     today = manifest.created_at.astimezone(UTC).date()
-    shown = rows.action_rows(actions, settings.report.rows, today, veil)
-    overdue_rows = shown[:EXAMPLES] if len(shown) >= EXAMPLES else rows.action_rows(actions, EXAMPLES, today, veil)
+    shown = rows.action_rows(actions, settings.report.rows, today, veil, persons)
+    overdue_rows = (
+        shown[:EXAMPLES] if len(shown) >= EXAMPLES else rows.action_rows(actions, EXAMPLES, today, veil, persons)
+    )
     mailable = manifest.could_be_mailed
     to_act = mailable.toolkit + mailable.admin
+    people = mailable.people
     verdict = sentence(
-        total=mailable.total,
-        tonight=mailable.tonight,
-        you=to_act,
-        nobody=mailable.nobody,
+        total=mailable.total if people is None else people.total,
+        tonight=mailable.tonight if people is None else people.tonight,
+        you=to_act if people is None else people.you,
+        nobody=mailable.nobody if people is None else people.nobody,
         sync_enabled=manifest.tonight.enabled,
+        people=people is not None,
     )
     return Report(
         title=settings.report.title,
@@ -121,6 +133,7 @@ def gather(
             overdue=manifest.overdue,
             actions=manifest.rows.actions,
             mailable=mailable.total,
+            records=None if people is None else mailable.total,
             straddles=manifest.straddles,
             rehearsal=manifest.clock == "set",
         ),
@@ -131,10 +144,11 @@ def gather(
         limit=_limit(manifest, actions, today, overdue_rows),
         categories=_categories(manifest, counts.by_category(actions, today)),
         actions=shown,
-        tonight=_tonight(manifest, rows.change_rows(merged, EXAMPLES, veil)),
+        tonight=_tonight(manifest, rows.change_rows(merged, EXAMPLES, veil, persons)),
         proof=proof,
-        large_clusters=_large_clusters(manifest, veil),
+        large_clusters=_large_clusters(manifest, veil, persons),
         large_clusters_total=len(manifest.large_clusters),
+        trend=trend,
         settings=setting_groups(manifest.settings, veil),
         files=_file_rows(manifest, others, veil),
     )
@@ -273,6 +287,13 @@ def _opt_outs(manifest: Manifest, merged: pa.Table) -> OptOuts:
             Count("In Salesforce only", told.salesforce_only, "No person in Sales Connect is opted out."),
         ),
         sources=sources,
+        source_chart=None
+        if sources is None
+        else bar_chart(
+            "source-chart",
+            "Unsubscribed people in Sales Connect, by source",
+            [(source.label, source.count) for source in sources],
+        ),
         ages=ages,
         age_chart=bar_chart(
             "age", "People opted out, by the age of the newest opt-out", [(age.label, age.total) for age in ages]
@@ -285,18 +306,40 @@ def _limit(manifest: Manifest, actions: pa.Table, today: date, first: tuple[Acti
     due = actions["due_by"]
     soon = counts.count_true(pc.less(due, today + timedelta(days=7))) - manifest.overdue
     dated = len(due) - due.null_count
+    counted = (
+        Count("Overdue", manifest.overdue, f"Due before {today}."),
+        Count("Due within 7 days", soon, f"Due from {today} to {today + timedelta(days=6)}."),
+        Count("Due later", dated - manifest.overdue - soon, "After that."),
+        Count("Without a date", due.null_count, "The opt-out's date is unknown, or there is nothing to set."),
+    )
+    effect = _effect(manifest, limit.limit_business_days)
+    charts = [] if effect is None else [("effect-chart", "Time to effect, of opt-outs that are whole", effect)]
+    charts.append(("due-chart", "Actions by due date", counted))
     return Limit(
         business_days=limit.limit_business_days,
         holidays=len(limit.holidays),
-        counts=(
-            Count("Overdue", manifest.overdue, f"Due before {today}."),
-            Count("Due within 7 days", soon, f"Due from {today} to {today + timedelta(days=6)}."),
-            Count("Due later", dated - manifest.overdue - soon, "After that."),
-            Count("Without a date", due.null_count, "The opt-out's date is unknown, or there is nothing to set."),
-        ),
+        effect=effect,
+        charts=tuple(bar_chart(key, title, [(row.label, row.count) for row in rows]) for key, title, rows in charts),
+        counts=counted,
         overdue=manifest.overdue,
         overdue_rows=tuple(row for row in first if row.overdue_days),
         oldest_days=max((row.overdue_days for row in first), default=0),
+    )
+
+
+def _effect(manifest: Manifest, days: int) -> tuple[Count, ...] | None:
+    took = manifest.time_to_effect
+    if took is None:
+        return None
+    limit = plural(days, "business day", "business days")
+    return (
+        Count("Same day", took.same_day, "All records of the person were opted out on one day (UTC)."),
+        Count(
+            "Within 2 days", took.within_2_days, "The service target of the large mailbox providers for bulk senders."
+        ),
+        Count(f"Within {limit}", took.within_limit, "Within the limit in force, and later than 2 days."),
+        Count("Later than the limit", took.late, f"The last record followed after more than {limit}."),
+        Count("Not known", took.unknown, "Of some record nobody knows since when it is opted out."),
     )
 
 
@@ -322,7 +365,9 @@ def _categories(manifest: Manifest, counted: dict[str, dict[str, int]]) -> Categ
         nobody=manifest.fix.nobody,
         chart=bar_chart(
             "categories-chart", "Records by category", [(row.title, row.primary) for row in table if row.primary]
-        ),
+        )
+        if manifest.rows.actions
+        else None,
     )
 
 
@@ -340,11 +385,12 @@ def _tonight(manifest: Manifest, changes: tuple[Any, ...]) -> Tonight:
     )
 
 
-def _large_clusters(manifest: Manifest, veil: Veil) -> tuple[LargeCluster, ...]:
+def _large_clusters(manifest: Manifest, veil: Veil, persons: Persons) -> tuple[LargeCluster, ...]:
     ordered = sorted(manifest.large_clusters, key=lambda cluster: (-cluster.size, cluster.cluster))
     return tuple(
         LargeCluster(
             cluster=veil.text(cluster.cluster),
+            person=persons.name(cluster.cluster),
             size=cluster.size,
             members=cluster.members,
             joined_by=cluster.joined_by,

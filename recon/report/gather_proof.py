@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from recon.report.context_proof import Tone
     from recon.report.manifest import Manifest
     from recon.report.mask import Veil
+    from recon.report.persons import Persons
     from recon.resubscribe.plan_file import Approval, Step
     from recon.settings import Settings
 
@@ -45,7 +46,9 @@ _NOT_SAID = "not said"
 _NOT_HELD = ("reverted", "unsubscribed_anew", "undone", "worklist_open", "gone", "unknown")
 
 
-def gather_proof(run: Path, manifest: Manifest, settings: Settings, clock: Clock, veil: Veil) -> Proof:
+def gather_proof(
+    run: Path, manifest: Manifest, settings: Settings, clock: Clock, veil: Veil, persons: Persons
+) -> Proof:
     """Gather what the run's folder, the workspace's other runs and the ledger say about resubscribes.
 
     Parameters
@@ -56,8 +59,8 @@ def gather_proof(run: Path, manifest: Manifest, settings: Settings, clock: Clock
         Where the ledger and the other runs are, and how many rows are shown.
     clock
         For opening the ledger; nothing is written to it.
-    veil
-        Masks addresses.
+    veil, persons
+        Mask addresses, and name persons.
 
     Raises
     ------
@@ -75,7 +78,7 @@ def gather_proof(run: Path, manifest: Manifest, settings: Settings, clock: Clock
     if found is None or found.plan.kind != "resubscribe":
         return _without_file(unverified, ledger)
     looked = look_up(found, settings, clock)
-    return _Gathering(found, looked, settings.report.rows, veil).proof(
+    return _Gathering(found, looked, settings.report.rows, veil, persons).proof(
         unverified,
         tuple(
             _undo_plan(each.plan, each.applied, veil) for each in others if each.plan.get("undoes") == found.plan.hash
@@ -156,9 +159,9 @@ def _undo_plan(plan: Mapping[str, Any], applied: Mapping[str, Any] | None, veil:
 class _Gathering:
     """One run with an approved file."""
 
-    def __init__(self, found: ApprovedRun, looked: Looked, limit: int, veil: Veil) -> None:
+    def __init__(self, found: ApprovedRun, looked: Looked, limit: int, veil: Veil, persons: Persons) -> None:
         self._found, self._plan, self._looked = found, found.plan, looked
-        self._limit, self._veil = limit, veil
+        self._limit, self._veil, self._persons = limit, veil, persons
         self._approvals: dict[int, Approval] = {each.row: each for each in self._plan.approvals}
         self._steps: dict[int, list[Step]] = {}
         for step in self._plan.steps:
@@ -276,7 +279,7 @@ class _Gathering:
         return Resubscribe(
             line=line,
             address=self._veil.address(None, row["email"]),
-            person=self._text(steps[0].person),
+            person=self._persons.name(steps[0].person),
             opted_out=(newest or "date unknown") + ("" if known else "; of another record the date is unknown"),
             opt_out_source=SOURCES.get(str(facts.get("opt_out_source")), "source unknown"),
             consent=self._text(approval.consent_at if approval is not None else None),

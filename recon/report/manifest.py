@@ -112,14 +112,37 @@ class FixPart(_Part):
     nobody: Count
 
 
+class MailablePeople(_Part):
+    """The persons behind them, each counted once: who needs somebody comes before who waits for the sync."""
+
+    total: Count
+    you: Count
+    tonight: Count
+    nobody: Count
+
+
 class MailablePart(_Part):
-    """Records that aren't opted out although their cluster is: what the next run sets, and the rest by who mends it."""
+    """Records that aren't opted out although their cluster is: what the next run sets, and the rest by who mends it.
+
+    `people` are None where the run didn't count them.
+    """
 
     total: Count
     tonight: Count
     toolkit: Count
     admin: Count
     nobody: Count
+    people: MailablePeople | None = None
+
+
+class EffectPart(_Part):
+    """Persons on both sides whose records are all opted out, by how long that took."""
+
+    same_day: Count
+    within_2_days: Count
+    within_limit: Count
+    late: Count
+    unknown: Count
 
 
 class TonightPart(_Part):
@@ -176,6 +199,7 @@ class Manifest(_Part):
     fix: FixPart
     could_be_mailed: MailablePart
     overdue: Count
+    time_to_effect: EffectPart | None = None
     tonight: TonightPart
     unusable: UnusablePart
     large_clusters: list[LargeClusterPart]

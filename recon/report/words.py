@@ -51,7 +51,7 @@ def percent(part: int, whole: int) -> str:
     return f"{share * 100:.1f} %"
 
 
-def sentence(*, total: int, tonight: int, you: int, nobody: int, sync_enabled: bool) -> str:
+def sentence(*, total: int, tonight: int, you: int, nobody: int, sync_enabled: bool, people: bool = False) -> str:
     """The verdict in one sentence.
 
     Parameters
@@ -66,15 +66,23 @@ def sentence(*, total: int, tonight: int, you: int, nobody: int, sync_enabled: b
         Of the rest, what needs nothing done: bounces.
     sync_enabled
         Is the nightly sync on?
+    people
+        Are persons counted, each once, instead of records?
 
     Examples
     --------
     >>> sentence(total=17, tonight=12, you=5, nobody=0, sync_enabled=True)
     "17 records could be mailed although the person opted out; 12 will be mended by tonight's sync, 5 need you."
+    >>> sentence(total=17, tonight=12, you=5, nobody=0, sync_enabled=True, people=True)
+    "17 people could be mailed although they opted out; 12 will be mended by tonight's sync, 5 need you."
     """
     if not total:
-        return "No record could be mailed against an opt-out."
+        return (
+            "Nobody could be mailed against an opt-out." if people else "No record could be mailed against an opt-out."
+        )
     start = f"{plural(total, 'record', 'records')} could be mailed although the person opted out; "
+    if people:
+        start = f"{plural(total, 'person', 'people')} could be mailed although they opted out; "
     every = {1: "it", 2: "both"}.get(total, "all of them")
     if tonight == total:
         return f"{start}tonight's sync will mend {every}."
@@ -101,6 +109,7 @@ def banner(
     overdue: int,
     actions: int,
     mailable: int,
+    records: int | None = None,
     straddles: bool | None,
     rehearsal: bool,
     proof: State | None = None,
@@ -118,8 +127,8 @@ def banner(
         Actions whose due date is past.
     actions
         All actions.
-    mailable
-        Records that could be mailed.
+    mailable, records
+        Records that could be mailed; given a second time where the verdict counts persons.
     straddles
         Does a nightly run lie between the two sides; None: unknown.
     rehearsal
@@ -128,6 +137,8 @@ def banner(
         The state of what was resubscribed, and sentences about it; None where nothing is to be said.
     """
     notes = []
+    if records:
+        notes.append(f"{plural(records, 'record', 'records')} of theirs could be mailed.")
     if overdue:
         notes.append(f"{plural(overdue, 'action is', 'actions are')} overdue.")
     if mailable and actions:

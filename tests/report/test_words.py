@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from recon.categories import CATEGORIES
-from recon.report.charts import bar_chart
 from recon.report.words import TITLES, banner, percent, plural, sentence
 
 
@@ -66,11 +65,3 @@ def test_shares_never_round_something_to_nothing() -> None:
     ]
     assert percent(0, 0) == "–"
     assert plural(1, "record", "records") == "1 record"
-
-
-def test_bars() -> None:
-    chart = bar_chart("key", "Title", [("a", 1), ("b", 0), ("c", 4)])
-    assert [bar.width for bar in chart.bars] == ["25.000%", "0.000%", "100.000%"]
-    assert chart.description == "a: 1; b: 0; c: 4."
-    assert [bar.width for bar in bar_chart("key", "Title", [("a", 0)], whole=0).bars] == ["0.000%"]
-    assert bar_chart("key", "Title", [("a", 1)], whole=8).bars[0].width == "12.500%"
