@@ -82,9 +82,19 @@ def head(point: Checkpoint) -> dict[str, Any]:
     return point.as_json()
 
 
+def pruned_checkpoints(loaded: Settings, run_id: str) -> Path:
+    """Where the checkpoints of a run's folder go when the run is pruned."""
+    return loaded.run.ledger / "checkpoints" / f"{run_id}.jsonl"
+
+
 def checkpoint_files(loaded: Settings) -> list[Path]:
-    """The checkpoints that the workspace itself holds: beside the ledger, and in the runs' folders."""
-    found = [loaded.run.ledger / CHECKPOINTS, *sorted(loaded.run.reports.glob(f"*/{CHECKPOINTS}"))]
+    """The checkpoints that the workspace itself holds: beside the ledger, and in the runs' folders, pruned ones too."""
+    pruned = pruned_checkpoints(loaded, "*")
+    found = [
+        loaded.run.ledger / CHECKPOINTS,
+        *sorted(loaded.run.reports.glob(f"*/{CHECKPOINTS}")),
+        *sorted(pruned.parent.glob(pruned.name)),
+    ]
     return [path for path in found if path.is_file()]
 
 

@@ -336,6 +336,18 @@ class SecretsSettings(_Section):
     )
 
 
+class RetentionSettings(_Section):
+    """How long `recon prune` keeps runs and snapshots. The ledger, and what a plan or worklist that isn't over needs, always stay."""
+
+    keep_days: int = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="Days that runs and snapshots are kept: they hold personal data, so no longer than needed (GDPR Art. 5(1)(e)).",
+    )
+    keep_runs: int = Field(30, ge=1, description="So many of the newest runs are kept, however old they are.")
+
+
 class Settings(_Section):
     """All settings of a workspace."""
 
@@ -350,6 +362,7 @@ class Settings(_Section):
     secrets: SecretsSettings = SecretsSettings()
     run: RunSettings = RunSettings()
     report: ReportSettings = ReportSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     def with_values(self, **sections: dict[str, Any]) -> Settings:
         """A copy with single settings replaced, validated anew: `settings.with_values(sync={"enabled": False})`.
@@ -367,10 +380,11 @@ class Settings(_Section):
         return _validated(_replaced(self, sections), where="the settings")
 
 
-#: The settings that say where things lie on a machine, not what is done; for model_dump's `exclude`.
+#: The settings that say where things lie on a machine and how long, not what is done; for model_dump's `exclude`.
 PLACES: Any = {
     "run": True,
     "secrets": True,
+    "retention": True,
     "evidence": {"keys"},
     "salesforce": {"ca_file"},
     "sales_connect": {"gateway": {"ca_file"}},
