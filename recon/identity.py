@@ -38,6 +38,8 @@ _LOCAL_MARKS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.!#$%&'*+/=?^_`{|}
 _LOCAL_MOST, _DOMAIN_MOST, _LABEL_MOST = 64, 253, 63
 #: Up to here no part can be too long, so an expression without counting tells an address.
 _SHORT = 63
+_NOT_ASCII = r"[^\x00-\x7F]"
+_DOTTED_I = "\u0130"
 
 _ID_BODY, _ID_WHOLE = 15, 18
 
@@ -79,6 +81,20 @@ def _in_local(character: str) -> bool:
     return character.isalnum() or unicodedata.category(character).startswith("M")
 
 
+def not_blank(name: str) -> nw.Expr:
+    """A text column as it stands, null where it holds nothing but blanks.
+
+    Taking blanks off is dear on some engines (every character is looked up), and hardly any text begins with one.
+    """
+    text = nw.col(name)
+    return nw.when(_visible(text)).then(text).otherwise(nw.when(text.str.strip_chars(BLANKS) != "").then(text))
+
+
+def _visible(text: nw.Expr) -> nw.Expr:
+    """Whether the first character is one of ASCII and no blank."""
+    return (text >= "!") & (text < "\x7f")
+
+
 def with_address(frame: Frame, engine: Engine) -> Frame:
     """Add the column `address`: the column `email` made comparable, null where it is no address.
 
@@ -89,18 +105,30 @@ def with_address(frame: Frame, engine: Engine) -> Frame:
     engine
         Where the frame lives.
     """
-    trimmed = nw.col("email").str.strip_chars(BLANKS).str.to_lowercase()
-    odd = nw.col("email").str.contains(r"[^\x00-\x7F]") | (nw.col("_trimmed").str.len_chars() > _SHORT)
-    frame = frame.with_columns(_trimmed=trimmed).with_columns(_odd=odd.fill_null(value=False))
-    plain = nw.when(~nw.col("_odd") & nw.col("_trimmed").str.contains(_PLAIN)).then(nw.col("_trimmed"))
-    frame = frame.with_columns(address=plain)
-    texts = engine.collect(frame.filter(nw.col("_odd")).select("email").unique()).column("email")
+    text, lower = nw.col("email"), nw.col("email").str.to_lowercase()
+    trimmed = lower.str.strip_chars(BLANKS)
+    # The only sign whose small letter engines don't agree about; that of the Kelvin sign is k for all of them.
+    agreed = ~text.str.contains(_DOTTED_I, literal=True)
+    # Nearly all match as they stand; only what doesn't is trimmed and looked at closer.
+    plain = (text.str.len_chars() <= _SHORT) & lower.str.contains(_PLAIN) & agreed
+    closer = (trimmed.str.len_chars() <= _SHORT) & trimmed.str.contains(_PLAIN) & agreed
+    frame = frame.with_columns(
+        address=nw.when(plain).then(lower).otherwise(nw.when(closer).then(trimmed)),
+    )
+    odd = (
+        ~text.is_null()
+        & nw.col("address").is_null()
+        & (text.str.contains(_NOT_ASCII) | (trimmed.str.len_chars() > _SHORT))
+    )
+    texts = engine.collect(frame.filter(odd).select("email").unique()).column("email")
     if len(texts):
         told = [address(text) for text in texts.to_pylist()]
-        known = engine.bring(pa.table({"email": texts, "_told": pa.array(told, pa.string())}))
-        frame = frame.join(known, on="email", how="left").with_columns(address=nw.coalesce("address", "_told"))
-        frame = frame.drop("_told")
-    return frame.drop("_trimmed", "_odd")
+        known = engine.bring(pa.table({"_odd": texts, "_told": pa.array(told, pa.string())}))
+        frame = frame.with_columns(_odd=nw.when(nw.col("address").is_null()).then(text)).join(
+            known, on="_odd", how="left"
+        )
+        frame = frame.with_columns(address=nw.coalesce("address", "_told")).drop("_told", "_odd")
+    return frame
 
 
 def comparable(addresses: Iterable[str]) -> list[str]:
@@ -122,8 +150,15 @@ def with_id_parts(frame: Frame, engine: Engine) -> Frame:
     engine
         Where the frame lives.
     """
-    text = nw.col("salesforce_id").str.strip_chars(BLANKS)
-    frame = frame.with_columns(_text=nw.when(text != "").then(text))
+    text = nw.col("salesforce_id")
+    last = (
+        nw.when(text.str.len_chars() == _ID_WHOLE)
+        .then(text.str.slice(_ID_WHOLE - 1, 1))
+        .otherwise(text.str.slice(_ID_BODY - 1, 1))
+    )
+    as_it_is = text.str.len_chars().is_in([_ID_BODY, _ID_WHOLE]) & _visible(text) & _visible(last)
+    trimmed = text.str.strip_chars(BLANKS)
+    frame = frame.with_columns(_text=nw.when(as_it_is).then(text).otherwise(nw.when(trimmed != "").then(trimmed)))
     long = nw.col("_text").str.len_chars() == _ID_WHOLE
     body = nw.col("_text").str.slice(0, _ID_BODY)
     one_case = (body == body.str.to_uppercase()) | (body == body.str.to_lowercase())

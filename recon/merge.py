@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import narwhals.stable.v2 as nw
 import pyarrow as pa
 
-from recon.identity import BLANKS, comparable, with_address, with_id_parts
+from recon.identity import comparable, not_blank, with_address, with_id_parts
 
 if TYPE_CHECKING:
     from recon.engine import Engine, Frame
@@ -95,7 +95,7 @@ def _people_rows(people: Frame) -> Frame:
         system=nw.lit(SALES_CONNECT),
         id=nw.col("person_id"),
         object=nw.lit("Person"),
-        email=_not_blank("email"),
+        email=not_blank("email"),
         opted_out=out,
         carries=out & ~user,
         kind=kind,
@@ -103,7 +103,7 @@ def _people_rows(people: Frame) -> Frame:
         is_converted=nw.lit(value=False),
         converted_contact_id=nw.lit(None, nw.String),
         fields=nw.lit(None, nw.String),
-        salesforce_id=_not_blank("salesforce_id"),
+        salesforce_id=not_blank("salesforce_id"),
         how=nw.when(out).then(nw.col("unsubscribe_source")),
     ).select(*_ROW_COLUMNS)
 
@@ -124,7 +124,7 @@ def _record_rows(records: Frame, settings: Settings) -> Frame:
         .with_columns(
             system=nw.lit(SALESFORCE),
             id=nw.col("record_id"),
-            email=_not_blank("email"),
+            email=not_blank("email"),
             carries=out,
             kind=nw.when(out).then(nw.lit("choice")).otherwise(nw.lit(None, nw.String)),
             own_at=nw.when(out).then(nw.col("opted_out_at")),
@@ -134,11 +134,6 @@ def _record_rows(records: Frame, settings: Settings) -> Frame:
         )
         .select(*_ROW_COLUMNS)
     )
-
-
-def _not_blank(name: str) -> nw.Expr:
-    """A text column, null where it holds nothing but blanks."""
-    return nw.when(nw.col(name).str.strip_chars(BLANKS) != "").then(nw.col(name))
 
 
 def _linked(found: Frame) -> Frame:
