@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from recon import __version__
+from recon.cli_explore import COMMANDS as EXPLORING
 from recon.cli_operate import COMMANDS as OPERATING
 from recon.cli_parts import NEEDS_ACTION, a_folder, existing_file, progress, say, workspace
 from recon.cli_resubscribe import COMMANDS as RESUBSCRIBING
@@ -284,7 +285,7 @@ def sandbox(
     )
 
 
-for _command in (*RESUBSCRIBING, *OPERATING):
+for _command in (*RESUBSCRIBING, *OPERATING, *EXPLORING):
     main.add_command(_command)
 
 if __name__ == "__main__":

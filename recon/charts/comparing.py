@@ -35,7 +35,7 @@ def compared(what_if: WhatIf) -> Chart:
     lines = [f"now: {what_if.now}", f"then: {what_if.then}"]
 
     def draw(alt: Any) -> Any:
-        order = alt.Y("category:N", sort=names, title=None)
+        order = alt.Y("category:N", sort=names, title=None, axis=alt.Axis(labelPadding=14))
         across = alt.X("now:Q", title="records that need action")
         ends = (
             alt.Chart(alt.Data(values=pairs)).mark_text(align="left", dx=12).encode(y=order, x="end:Q", text="change:N")

@@ -52,7 +52,7 @@ def links(why: Why, number: int = 0) -> Chart:
         joined = alt.Legend(
             title="joined by", symbolType="stroke", symbolStrokeWidth=2, symbolSize=500, orient="bottom", columns=4
         )
-        lines_ = edges.mark_line(interpolate="monotone", strokeCap="butt").encode(
+        lines_ = edges.mark_line(strokeCap="butt").encode(
             detail="edge:N",
             order="step:Q",
             color=alt.Color(

@@ -25,8 +25,9 @@ MOST_NODES = 24
 
 _LEFT, _MIDDLE, _RIGHT = 0.34, 0.5, 0.66
 _LABEL = 30
+_BENDS = 16
 # Halfway between two rows a line between neighbours would run through an address.
-_BETWEEN = 0.32
+_BETWEEN = 0.4
 _KINDS = {
     "id": "Salesforce ID",
     "stale": "Salesforce ID, not synced",
@@ -189,7 +190,10 @@ def _line(
     if x1 == x2:
         # Two records of one side: an arc in the free space between the sides, so that it meets no other record.
         bend = (0.05 + 0.02 * min(abs(y2 - y1), 4)) * (-1 if x1 > _MIDDLE else 1)
-        stations = [(x1 + bend * (1 - (2 * step / 8 - 1) ** 2), y1 + (y2 - y1) * step / 8) for step in range(9)]
+        stations = [
+            (x1 + bend * (1 - (2 * step / _BENDS - 1) ** 2), y1 + (y2 - y1) * step / _BENDS)
+            for step in range(_BENDS + 1)
+        ]
     return [
         {
             "edge": f"{kind} {number}",

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from recon.categories import CATEGORIES
 from recon.engine import engine_named, to_pandas
 from recon.errors import UsageError
+from recon.notebook_table import table_html
 from recon.reconcile import reconcile
 from recon.report.mask import mask_address, mask_within, visible
 from recon.tables import RECORDS
@@ -79,8 +80,8 @@ class WhatIf:
         if self.now == self.then:
             return f"These are the settings in force ({self.now}): nothing would change."
         return (
-            f"Now: {self.now}. Then: {self.then}. {self.changed_predictions:,} records would have another flag after the next "
-            f"nightly run, {self.changed_records:,} would change that or their category."
+            f"Now: {self.now}. Then: {self.then}. {self.changed_predictions:,} records would have another flag after "
+            f"the next nightly run; {self.changed_records:,} another flag or another category."
         )
 
     def shown(self) -> pd.DataFrame:
@@ -94,7 +95,9 @@ class WhatIf:
         ]
         for name in ("category_now", "category_then"):
             frame[name] = frame[name].fillna("")
-        return frame
+        if frame["opted_out_now"].equals(frame["opted_out_then"]):
+            frame = frame.drop(columns=["opted_out_now", "opted_out_then"])
+        return frame.rename(columns=lambda name: name.replace("predicted", "after the run").replace("_", " "))
 
     def __repr__(self) -> str:
         parts = [self.headline(), self.totals.to_string(index=False), self.categories.to_string(index=False)]
@@ -103,21 +106,14 @@ class WhatIf:
         return "\n\n".join([*parts, *self.notes])
 
     def _repr_html_(self) -> str:
-        parts = [f"<p>{html.escape(self.headline())}</p>", _table(self.totals), _table(self.categories)]
+        parts = [f"<p>{html.escape(self.headline())}</p>", table_html(self.totals), table_html(self.categories)]
         if len(self.changed):
             parts += [
                 f"<p>The first {min(_SHOWN, len(self.changed)):,} of the records that would change:</p>",
-                _table(self.shown()),
+                table_html(self.shown()),
             ]
         parts += [f"<p>{html.escape(note)}</p>" for note in self.notes]
         return f'<div class="recon-what-if">{"".join(parts)}</div>'
-
-
-def _table(frame: pd.DataFrame) -> str:
-    import pandas as pd
-
-    with pd.option_context("display.max_colwidth", None):
-        return str(frame.to_html(index=False, escape=True, notebook=True, border=0))
 
 
 def compare(
@@ -137,8 +133,6 @@ def compare(
     SettingsError
         If there is no such field.
     """
-    import pandas as pd
-
     other: dict[str, dict[str, Any]] = {}
     if sync_enabled is not None:
         other["sync"] = {"enabled": sync_enabled}
@@ -173,8 +167,8 @@ def compare(
     return WhatIf(
         now=_told(settings),
         then=_told(changed_settings),
-        categories=_compared(pd, "category", [(name, *(each.get(name, 0) for each in counts)) for name in shown]),
-        totals=_compared(pd, "what", _totals(engine, both)),
+        categories=_compared("category", [(name, *(each.get(name, 0) for each in counts)) for name in shown]),
+        totals=_compared("what", _totals(engine, both)),
         changed=to_pandas(first),
         changed_records=counted["all"] or 0,
         changed_predictions=counted["predictions"] or 0,
@@ -253,7 +247,8 @@ def _totals(engine: Engine, both: Frame) -> list[tuple[str, int, int]]:
     return [(words, *(int(row[name.format(side)] or 0) for side in ("now", "then"))) for words, name in told.items()]  # type: ignore[misc]
 
 
-def _compared(pd: Any, name: str, rows: list[Any]) -> pd.DataFrame:
-    frame: pd.DataFrame = pd.DataFrame(rows, columns=[name, "now", "then"])
-    frame["change"] = frame["then"] - frame["now"]
-    return frame
+def _compared(name: str, rows: list[Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [(*row, row[2] - row[1]) for row in rows]
+    return pd.DataFrame(rows, columns=[name, "now", "then", "change"])

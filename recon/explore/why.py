@@ -188,6 +188,8 @@ class Why:
             parts += [_element("h4", self._about(person)), self._answers(person), self._table(person)]
             parts += [_element("p", line.strip()) for line in _rest(person)]
         parts += [_element("p", line) for line in self._gone()]
+        if self.note is not None:
+            parts += [_element("p", line) for line in self._evidence() if line]
         return f'<div class="recon-why">{"".join(parts)}</div>'
 
     def _answers(self, person: Person) -> str:
