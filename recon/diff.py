@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from recon.categories import CATEGORIES
-from recon.explain import with_explanation
+from recon.explain import ANSWERED, with_explanation
 from recon.merge import SALES_CONNECT, SALESFORCE
 from recon.paths import paths
 from recon.tables import ACTIONS, MERGED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from recon.engine import Engine, Frame
     from recon.settings import ActionSettings, Settings
 
@@ -30,6 +32,7 @@ def actions(
     carried: Frame,
     settings: Settings,
     engine: Engine,
+    answered: Sequence[str] = (),
 ) -> Frame:
     """The table `recon.tables.ACTIONS`, and `n`.
 
@@ -41,6 +44,9 @@ def actions(
         From `recon.nightly.carriers`.
     settings
         `sync.enabled`, `salesforce.opt_out_field` and `actions` are used.
+    answered
+        Ids of converted Leads whose opt-out a documented resubscribe has answered: where nothing else opts a person out by choice, nobody is
+        to set anything.
     """
     candidates = engine.hold(_candidates(found, deciding, carried, engine))
     needing = candidates.filter(nw.col("needs"))
@@ -54,6 +60,8 @@ def actions(
     told = candidates.join(ways, on="n", how="left").join(sources, on="source", how="left")
     told = engine.hold(_told(told, settings))
     told = with_explanation(_due(told, settings.actions, engine))
+    if answered:
+        told = _answered(told, found, answered, engine)
     extra = told.select("n", "category", "categories", "fix", "due_by", "path", "explanation")
     return merged.join(extra, on="n", how="inner").select("n", *MERGED.names, *ACTIONS.names[len(MERGED.names) :])
 
@@ -139,6 +147,34 @@ def _fix() -> nw.Expr:
     alone = (nw.col("category") == "stale_link") & ~nw.col("needs")
     fix = nw.when(alone).then(nw.lit("admin")).otherwise(fix)
     return nw.when(nw.col("is_converted")).then(nw.lit("nobody")).otherwise(fix)
+
+
+def _answered(rows: Frame, found: Frame, answered: Sequence[str], engine: Engine) -> Frame:
+    """Leave alone who was resubscribed since, where only what nobody else can take back still opts the person out.
+
+    That is a converted Lead, or one sales user's unsubscribe. A link that leads to such a Lead is the admin's all the same.
+    """
+    marks = engine.bring(pa.table({"id": pa.array(sorted(answered), pa.string()), "_lead": [True] * len(answered)}))
+    out = found.filter(nw.col("opted_out")).join(marks, on="id", how="left")
+    lead = nw.col("_lead").fill_null(value=False) & (nw.col("system") == SALESFORCE)
+    of_user = (nw.col("kind") == "user").fill_null(value=False)
+    out = out.with_columns(_lead=lead, _of_user=of_user & ~lead)
+    settled = (
+        out.group_by("c")
+        .agg(nw.len().alias("_all"), nw.col("_lead").sum().alias("_leads"), nw.col("_of_user").sum().alias("_users"))
+        .filter((nw.col("_leads") > 0) & (nw.col("_leads") + nw.col("_users") == nw.col("_all")))
+        .select("c", "_users")
+    )
+    rows = rows.join(settled, on="c", how="left")
+    mine = nw.col("needs") & ~nw.col("_users").is_null()
+    admins = (nw.col("_users") > 0) | nw.col("category").is_in(["stale_link", "broken_link"])
+    fix = nw.when(admins.fill_null(value=False)).then(nw.lit("admin")).otherwise(nw.lit("nobody"))
+    said = nw.concat_str(nw.col("explanation"), nw.lit(ANSWERED))
+    return rows.with_columns(
+        fix=nw.when(mine).then(fix).otherwise(nw.col("fix")),
+        due_by=nw.when(~mine).then(nw.col("due_by")),
+        explanation=nw.when(mine).then(said).otherwise(nw.col("explanation")),
+    ).drop("_users")
 
 
 def _due(rows: Frame, limits: ActionSettings, engine: Engine) -> Frame:

@@ -28,6 +28,11 @@ _SENTENCES: dict[str, str] = {
 }
 _ALSO = " The same person is opted out as {source}{on}, and this record isn't."
 _CONVERTED = " A converted Lead can't be changed; its Contact is what counts."
+#: Follows the sentence of a record whose person was resubscribed since, under an approval.
+ANSWERED = (
+    " But the person was resubscribed with proof since then, and that opt-out stays only because nobody can change a converted Lead: "
+    "don't opt the person out again."
+)
 _OBJECTS = {"Person": "person", "Lead": "Lead", "Contact": "Contact"}
 
 

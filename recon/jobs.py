@@ -148,6 +148,7 @@ def reconcile(
     """
     from recon.engine import engine_named
     from recon.reconcile import reconcile as compute
+    from recon.resubscribe.answered import answered_leads
 
     clock = clock or from_environment()
     run_id = run_id or new_run_id(clock)
@@ -162,7 +163,8 @@ def reconcile(
             data = from_snapshot(loaded, snapshot)
         task.advance(1)
         chosen: Engine = engine_named(engine)
-        result = compute(data.people, data.records, loaded, engine=chosen)
+        answered = answered_leads(loaded, data.records, clock)
+        result = compute(data.people, data.records, loaded, engine=chosen, answered=answered)
         task.advance(1)
         run = leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock)
         task.advance(1)

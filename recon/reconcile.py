@@ -23,6 +23,8 @@ from recon.settings import Settings
 from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from recon.engine import Engine, Frame
     from recon.tables import Table
 
@@ -61,7 +63,12 @@ class Reconciliation:
 
 
 def reconcile(
-    people: Any, records: Any, settings: Settings | None = None, *, engine: Engine | None = None
+    people: Any,
+    records: Any,
+    settings: Settings | None = None,
+    *,
+    engine: Engine | None = None,
+    answered: Sequence[str] = (),
 ) -> Reconciliation:
     """Merge both datasets, predict the next nightly run, and list the records that need action.
 
@@ -75,6 +82,9 @@ def reconcile(
         By default the defaults: sync enabled, opt-out field `standard`.
     engine
         By default the one that `people` belongs to.
+    answered
+        Converted Leads whose opt-out a documented resubscribe has answered, see `recon.resubscribe.answered`: they are no reason to opt
+        the person out again. What merged means they don't change.
 
     Raises
     ------
@@ -93,7 +103,7 @@ def reconcile(
     carried = nightly.carriers(found, engine)
     predicted = nightly.predict(found, carried, settings.sync)
     merged = engine.hold(merge.merged(found, deciding, predicted))
-    actions = engine.hold(diff.actions(found, merged, deciding, carried, settings, engine))
+    actions = engine.hold(diff.actions(found, merged, deciding, carried, settings, engine, answered))
     return Reconciliation(merged, actions, found, deciding, engine)
 
 

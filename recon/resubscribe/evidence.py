@@ -171,6 +171,17 @@ def applied_digests(ledger: Ledger) -> set[str]:
     held against the opt-outs as they are then, those that the undo put back included. A clear that was put back because the person opted out
     anew stays done: that consent is spent. A row whose personal part was erased is not among them.
     """
+    carried = standing_verdicts(ledger)
+    found = set()
+    for entry in ledger.entries(kinds.VERDICT):
+        said = ledger.personal(entry) if entry.seq in carried else None
+        if said and "digest" in said:
+            found.add(said["digest"])
+    return found
+
+
+def standing_verdicts(ledger: Ledger) -> set[int]:
+    """The verdicts under which a clear was done that no undo took back: their numbers in the ledger."""
     undoes = {
         entry.data["plan"]: entry.data["undoes"]
         for entry in ledger.entries(kinds.PLAN)
@@ -190,13 +201,7 @@ def applied_digests(ledger: Ledger) -> set[str]:
             left[plan, record] = allowed_by[outcome.data["intent"]]
         elif plan in undoes:
             left.pop((undoes[plan], record), None)
-    carried = set(left.values())
-    found = set()
-    for entry in ledger.entries(kinds.VERDICT):
-        said = ledger.personal(entry) if entry.seq in carried else None
-        if said and "digest" in said:
-            found.add(said["digest"])
-    return found
+    return set(left.values())
 
 
 def _when(at: Any) -> str:

@@ -153,7 +153,7 @@ def check(
         )
     given = read_approved(Path(approved))
     data = jobs.from_snapshot(loaded, snapshot)
-    merged, _ = _tables(_reconciled(data, loaded))
+    merged, _ = _tables(_reconciled(data, loaded, clock))
     consents = _consents(given, merged, loaded, clock, environ, progress)
     checked = _checked(given, merged, data, loaded, clock, consents)
     if out is not None:
@@ -205,7 +205,7 @@ def plan(
     data = jobs.from_snapshot(loaded, snapshot)
     run_id = run_id or jobs.new_run_id(clock)
     folder = jobs.run_folder(loaded, run_id)
-    result = _reconciled(data, loaded)
+    result = _reconciled(data, loaded, clock)
     merged, actions = _tables(result)
     consents = _consents(given, merged, loaded, clock, environ, progress)
     checked = _checked(given, merged, data, loaded, clock, consents)
@@ -297,11 +297,13 @@ def resubscribe(
     )
 
 
-def _reconciled(data: jobs.Data, loaded: Settings) -> Reconciliation:
+def _reconciled(data: jobs.Data, loaded: Settings, clock: Clock) -> Reconciliation:
     from recon.engine import engine_named
     from recon.reconcile import reconcile
+    from recon.resubscribe.answered import answered_leads
 
-    return reconcile(data.people, data.records, loaded, engine=engine_named("auto"))
+    answered = answered_leads(loaded, data.records, clock)
+    return reconcile(data.people, data.records, loaded, engine=engine_named("auto"), answered=answered)
 
 
 def _tables(result: Reconciliation) -> tuple[pa.Table, pa.Table]:

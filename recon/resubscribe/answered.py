@@ -1,0 +1,75 @@
+"""Opt-outs that nobody can take back and that a documented resubscribe has answered: those of converted Leads.
+
+Salesforce lets nobody change a converted Lead, so after a resubscribe its opt-out stands for ever. The ledger tells that the person
+consented after it: that opt-out is no reason to opt the person out again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recon.evidence import open_ledger
+from recon.ledger import kinds, schema
+from recon.resubscribe.evidence import standing_verdicts
+
+if TYPE_CHECKING:
+    from recon.clock import Clock
+    from recon.ledger import Entry, Ledger
+    from recon.settings import Settings
+
+
+def answered_leads(loaded: Settings, records: pa.Table, clock: Clock) -> list[str]:
+    """The converted Leads whose opt-out a resubscribe has answered: ids, sorted.
+
+    That is so where the ledger holds an accepted verdict that names the Lead, at least one clear under it was done and stands (no undo took it
+    back), and the Lead's opt-out isn't newer than those that the consent was held against. An opt-out of unknown date counts only where
+    the Lead wasn't changed since the verdict. In doubt it isn't answered.
+
+    Parameters
+    ----------
+    loaded
+        Where the ledger is; where there is none, nothing was answered.
+    records
+        `recon.tables.RECORDS`.
+    """
+    if not (loaded.run.ledger / schema.FILE).is_file():
+        return []
+    stuck = records.filter(
+        pc.and_(pc.and_(records.column("is_converted"), records.column("opted_out")), pc.invert(records["is_deleted"]))
+    ).select(["record_id", "opted_out_at", "modified_at"])
+    if not stuck.num_rows:
+        return []
+    with open_ledger(loaded, clock) as ledger:
+        said = _said(ledger)
+        return sorted(
+            row["record_id"]
+            for row in stuck.to_pylist()
+            if any(
+                _covers(verdict, row)
+                for name in ledger.names.of(f"salesforce:{row['record_id']}")
+                for verdict in said.get(name, ())
+            )
+        )
+
+
+def _said(ledger: Ledger) -> dict[str, list[Entry]]:
+    """The verdicts that stand, by the records that they name."""
+    standing = standing_verdicts(ledger)
+    said: dict[str, list[Entry]] = {}
+    for entry in ledger.entries(kinds.VERDICT):
+        if entry.seq in standing:
+            for name in entry.data.get("records", ()):
+                said.setdefault(name, []).append(entry)
+    return said
+
+
+def _covers(verdict: Entry, row: dict[str, Any]) -> bool:
+    """Whether the verdict's consent was held against the opt-out that the Lead has now."""
+    if row["opted_out_at"] is not None:
+        newest = verdict.data.get("opted_out_at")
+        return newest is not None and row["opted_out_at"].replace(microsecond=0) <= datetime.fromisoformat(newest)
+    return row["modified_at"] is not None and row["modified_at"] <= datetime.fromisoformat(verdict.at)
