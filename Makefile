@@ -2,18 +2,22 @@
 #   make demo    the main job, on systems of its own; prints where the report is
 #   make test    the tests
 #   make lint    ruff and mypy
+#   make sample  reports/sample anew
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format lock clean
+.PHONY: demo test lint sample format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/recon demo
 
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+
+sample: $(VENV)/.installed-dev
+	$(BIN)/python reports/make_sample.py $(SAMPLE_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -32,6 +32,8 @@ def run(
     seed: int = 1,
     say: Callable[[str], None],
     progress: Progress = SILENT,
+    ports: tuple[int, int] = (0, 0),
+    afterwards: Callable[[Sandbox, SetClock], None] | None = None,
 ) -> Path:
     """Pull, reconcile and report; let the nightly run happen; compare what is there with what was predicted.
 
@@ -47,6 +49,12 @@ def run(
         The population; see `recon.sandbox.population.populate`.
     say
         Takes what happens, a few lines a call; the report's path comes last.
+    progress
+        Where progress is shown.
+    ports
+        Of the Salesforce and the gateway; 0 takes a free one.
+    afterwards
+        Called at the end, while the two systems still run.
 
     Returns
     -------
@@ -63,7 +71,7 @@ def run(
     """
     _make_room(folder)
     clock = SetClock(DEFAULT_AT)
-    with Sandbox(clock=clock) as sandbox:
+    with Sandbox(clock=clock, salesforce_port=ports[0], gateway_port=ports[1]) as sandbox:
         population = sandbox.populate(people, seed)
         write_settings(folder, sandbox.settings() | demo_story.SETTINGS, None)
         counts = population.counts
@@ -91,6 +99,8 @@ def run(
         morning = jobs.pull(folder, clock=clock, environ=secrets, progress=progress)
         say(_as_predicted(result, morning))
         report = demo_story.tell(folder, sandbox, clock, morning, say=say, progress=progress)
+        if afterwards is not None:
+            afterwards(sandbox, clock)
     say(f"The report: {report}")
     return report
 

@@ -1,0 +1,141 @@
+"""Make the sample: the run folder that the demo leaves, and the executed notebooks, of made-up people.
+
+The same versions of the libraries give the same bytes: the clock stands, the two systems listen on set ports, and what the ledger draws at
+random comes from a seed here (and only here).
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import nbformat
+
+from recon import batch, demo
+from recon.clock import VARIABLE, iso
+from recon.ledger import chain, pseudonym
+
+if TYPE_CHECKING:
+    from recon.clock import SetClock
+    from recon.sandbox.box import Sandbox
+
+HERE = Path(__file__).resolve().parent
+SAMPLE = HERE / "sample"
+PEOPLE = 300
+PORTS = (48127, 48128)
+#: Of an executed notebook, what differs from run to run: when, how long, and in which folder.
+_VOLATILE = ("start_time", "end_time", "duration", "input_path", "output_path")
+#: A picture depends on the browser and its fonts, so it is not compared.
+_NOT_COMPARED = ("compliance.png",)
+
+
+class _Seeded:
+    """What stands in for the module `secrets`."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed, self._drawn = seed, 0
+
+    def token_bytes(self, count: int = 32) -> bytes:
+        self._drawn += 1
+        return hashlib.shake_256(self._seed + self._drawn.to_bytes(8, "big")).digest(count)
+
+    def token_hex(self, count: int = 32) -> str:
+        return self.token_bytes(count).hex()
+
+
+def make(target: Path) -> None:
+    """Write the sample to a folder, which is replaced."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="recon-sample-") as temporary:
+        # Relative paths: where the sample was made must not be told in it.
+        os.chdir(temporary)
+        try:
+            drawn = _Seeded(b"recon sample")
+            with mock.patch.object(chain, "secrets", drawn), mock.patch.object(pseudonym, "secrets", drawn):
+                report = demo.run(Path("demo"), people=PEOPLE, say=lambda _: None, ports=PORTS, afterwards=_notebooks)
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(report.parent, target)
+            for path in sorted(Path("demo/reports/notebooks/notebooks").glob("*.ipynb")):
+                (target / "notebooks").mkdir(exist_ok=True)
+                (target / "notebooks" / path.name).write_text(_settled(path, temporary), "utf-8")
+        finally:
+            os.chdir(before)
+    for path in target.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _notebooks(sandbox: Sandbox, clock: SetClock) -> None:
+    """Run the notebooks on a copy of the demo's workspace, so that its own run stays as it was."""
+    environ = sandbox.environment() | {VARIABLE: iso(clock.now())}
+    with mock.patch.dict(os.environ, environ):
+        batch.run(
+            Path("demo"),
+            run_id="notebooks",
+            notebooks=("01_pull", "02_reconcile", "03_report", "05_explore"),
+            clock=clock,
+        )
+
+
+def _settled(path: Path, folder: str) -> str:
+    """An executed notebook without what differs from run to run."""
+    notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+    for part in (notebook, *notebook.cells):
+        for name in ("papermill", "execution"):
+            told = part.metadata.get(name, {})
+            for key in (*_VOLATILE, *(key for key in tuple(told) if key.startswith(("iopub", "shell")))):
+                told.pop(key, None)
+    return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False).replace(folder, "") + "\n"
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """The files that aren't the same in both folders."""
+
+    def names(folder: Path) -> set[str]:
+        found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        return set(found) - set(_NOT_COMPARED)
+
+    both = names(one) | names(other)
+    _, differing, missing = filecmp.cmpfiles(one, other, sorted(both), shallow=False)
+    return sorted([*differing, *missing])
+
+
+def main() -> int:
+    """Make the sample, or with --check hold it against one that is made anew."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit with 1 where the sample is behind the code"
+    )
+    if not parser.parse_args().check:
+        make(SAMPLE)
+        sys.stdout.write(f"{SAMPLE}\n")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="recon-sample-") as temporary:
+        made = Path(temporary) / "sample"
+        make(made)
+        tools = [json.loads((folder / "manifest.json").read_text("utf-8"))["tool"] for folder in (made, SAMPLE)]
+        if tools[0] != tools[1]:
+            sys.stdout.write(f"The sample was made with other versions: {tools[1]}, not {tools[0]}. Not compared.\n")
+            return 0
+        differing = differences(made, SAMPLE)
+        if differing:
+            sys.stdout.write(
+                f"The sample is behind the code: {', '.join(differing)}. Run `make sample`, look, commit.\n"
+            )
+            return 1
+    sys.stdout.write("The sample is what the code makes.\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
