@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from recon.engine import Frame
     from recon.reconcile import Reconciliation
-    from recon.settings import Settings
+    from recon.settings import ActionSettings, Settings
 
 #: How people come to be unsubscribed (Unsubscribe History Card; Unsubscribe Overview).
 SOURCES = ("manual", "clicked_link", "salesforce_sync", "bounce")
@@ -53,12 +54,13 @@ def summary(result: Reconciliation, settings: Settings, now: datetime) -> dict[s
     Returns
     -------
     dict
-        The keys coverage, opted_out, categories, fix, could_be_mailed, overdue, tonight, large_clusters and, under counts, clusters.
+        The keys coverage, opted_out, categories, fix, could_be_mailed, overdue, time_to_effect, tonight, large_clusters and, under counts, clusters.
     """
     return {
         "coverage": _coverage(result),
         "opted_out": _opted_out(result),
         **_actions(result, now),
+        "time_to_effect": _time_to_effect(result, settings.actions),
         "tonight": _tonight(result, settings, now),
         "large_clusters": _large_clusters(result, settings),
         "clusters": _one(result, result.found.select(number=nw.col("c").n_unique()))["number"] or 0,
@@ -170,7 +172,15 @@ def _opted_out(result: Reconciliation) -> dict[str, Any]:
 def _actions(result: Reconciliation, now: datetime) -> dict[str, Any]:
     converted = result.found.select("n", "is_converted")
     rows = result.actions_frame.select(
-        "n", "opted_out", "merged_opted_out", "predicted_opted_out", "category", "categories", "fix", "due_by"
+        "n",
+        "cluster",
+        "opted_out",
+        "merged_opted_out",
+        "predicted_opted_out",
+        "category",
+        "categories",
+        "fix",
+        "due_by",
     ).join(converted, on="n", how="left")
     late = (nw.col("due_by") < nw.lit(now.date(), nw.Date)).fill_null(value=False)
     rows = rows.with_columns(
@@ -198,9 +208,68 @@ def _actions(result: Reconciliation, now: datetime) -> dict[str, Any]:
             **{
                 fix: number(mailable=True, predicted_opted_out=False, fix=fix) for fix in ("toolkit", "admin", "nobody")
             },
+            "people": _people_mailable(result, rows),
         },
         "overdue": number(late=True),
     }
+
+
+def _people_mailable(result: Reconciliation, rows: Frame) -> dict[str, int]:
+    """The persons behind the records that could be mailed, each counted once: who needs somebody comes before who waits for the sync."""
+    open_ = nw.col("mailable")
+    persons = (
+        rows.with_columns(
+            you=open_ & ~nw.col("predicted_opted_out") & (nw.col("fix") != "nobody"),
+            tonight=open_ & nw.col("predicted_opted_out"),
+        )
+        .group_by("cluster")
+        .agg(nw.col("mailable").any(), nw.col("you").any(), nw.col("tonight").any())
+    )
+    counted = _counts(result, persons, "mailable", "you", "tonight")
+    return {
+        "total": sum(number for (mailable, _, _), number in counted.items() if mailable),
+        "you": sum(number for (_, you, _), number in counted.items() if you),
+        "tonight": counted.get((True, False, True), 0),
+        "nobody": counted.get((True, False, False), 0),
+    }
+
+
+def _time_to_effect(result: Reconciliation, limits: ActionSettings) -> dict[str, int]:
+    """How long it took until all records of a person were opted out: from the first opt-out's date (UTC) to the last one's.
+
+    Only persons on both sides whose records are all opted out are counted; converted Leads, which can't be changed, are left aside.
+    """
+    from recon.diff import due_dates
+
+    live = result.found.filter(~nw.col("is_converted"))
+    persons = (
+        live.with_columns(
+            _sc=nw.col("system") == SALES_CONNECT,
+            _sf=nw.col("system") == SALESFORCE,
+            _dated=~nw.col("own_at").is_null(),
+        )
+        .group_by("c")
+        .agg(
+            nw.col("_sc").any(),
+            nw.col("_sf").any(),
+            nw.col("opted_out").all(),
+            nw.col("_dated").all(),
+            nw.col("own_at").min().alias("_first"),
+            nw.col("own_at").max().alias("_last"),
+        )
+        .filter(nw.col("_sc") & nw.col("_sf") & nw.col("opted_out"))
+        .with_columns(*(nw.col(name).dt.to_string("%Y-%m-%d") for name in ("_first", "_last")))
+    )
+    found = {"same_day": 0, "within_2_days": 0, "within_limit": 0, "late": 0, "unknown": 0}
+    counted = _counts(result, persons, "_dated", "_first", "_last")
+    dated = [(first, last, number) for (known, first, last), number in counted.items() if known]
+    found["unknown"] = sum(number for (known, _, _), number in counted.items() if not known)
+    due = due_dates([first for first, _, _ in dated], limits).to_pylist()
+    for (first, last, number), until in zip(dated, due, strict=True):
+        days = (date.fromisoformat(last) - date.fromisoformat(first)).days
+        within = "same_day" if not days else "within_2_days" if days <= 2 else "within_limit"
+        found["late" if date.fromisoformat(last) > until else within] += number
+    return found
 
 
 def _tonight(result: Reconciliation, settings: Settings, now: datetime) -> dict[str, Any]:

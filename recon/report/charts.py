@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 #: Widths in CSS pixels: where a chart has the page's width, and on a telephone.
-WIDE, NARROW = 620, 280
+WIDE, NARROW = 410, 280
+#: A trend takes the page's width for itself.
+TREND = 620
 #: Height of one bar with its label above.
 _STEP = 42
 _HEIGHT = 190
@@ -83,7 +85,7 @@ def _bar_chart(key: str, title: str, counts: tuple[tuple[str, int], ...], whole:
             ),
         ).properties(width=width, height=_STEP * max(len(rows), 1))
 
-    return _drawn(key, title, "; ".join(labels) + "." if labels else "Nothing to show.", draw)
+    return _drawn(key, title, "; ".join(labels) + "." if labels else "Nothing to show.", draw, (WIDE, NARROW))
 
 
 # A report that is made again mostly draws the same.
@@ -143,17 +145,22 @@ def trend_chart(key: str, title: str, days: Sequence[str], series: Mapping[str, 
         f"{name}: " + ", ".join(f"{number:,} on {day}" for day, number in zip(days, numbers, strict=True))
         for name, numbers in series.items()
     )
-    return _drawn(key, title, told + ".", draw, _MARGIN | {"top": 26 + 17 * len(series)})
+    return _drawn(key, title, told + ".", draw, (TREND, NARROW), _MARGIN | {"top": 26 + 17 * len(series)})
 
 
 def _drawn(
-    key: str, title: str, description: str, draw: Callable[[Any, int], Any], margin: Mapping[str, int] | None = None
+    key: str,
+    title: str,
+    description: str,
+    draw: Callable[[Any, int], Any],
+    widths: tuple[int, int],
+    margin: Mapping[str, int] | None = None,
 ) -> Chart:
     return Chart(
         key,
         title,
         description,
-        *(_svg(f"{key}-{name}", draw, width, margin) for name, width in (("wide", WIDE), ("narrow", NARROW))),
+        *(_svg(f"{key}-{name}", draw, width, margin) for name, width in zip(("wide", "narrow"), widths, strict=True)),
     )
 
 

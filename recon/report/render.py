@@ -1,20 +1,21 @@
-"""The report as one HTML file: no script, no network, every value escaped.
+"""The report as one HTML file: no network, every value escaped, readable without its one script.
 
-The content security policy stands in the file itself and allows nothing but the one style sheet, by its hash. Source of the rules:
-content-security-policy.com, meta tag examples; OWASP, cross-site scripting prevention.
+The content security policy stands in the file itself and allows nothing but the one style sheet and the one script that filters and sorts
+tables, each by its hash. Source of the rules: content-security-policy.com, meta tag examples; OWASP, cross-site scripting prevention.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from datetime import UTC
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from recon.report.mask import visible
 from recon.report.words import TITLES, number, percent, plural
@@ -25,11 +26,17 @@ if TYPE_CHECKING:
     from recon.report.context import Report
 
 
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)", re.ASCII)
+
+
 def render_html(report: Report) -> str:
     """The whole file. Equal reports give equal text; write it as UTF-8."""
     style = _style(report)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    script = _file("tables.js")
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
     return (
         _environment()
         .get_template("report.html.j2")
@@ -37,6 +44,7 @@ def render_html(report: Report) -> str:
             report=report,
             # Both are our own text: the style sheet holds no outside data but the run id, which css_string makes harmless.
             style=Markup(style),  # noqa: S704 - see the line above
+            script=Markup(script),  # noqa: S704 - our own file
             policy=Markup(policy),  # noqa: S704 - a constant and a base64 digest
         )
     )
@@ -55,7 +63,7 @@ def css_string(text: str) -> str:
 
 
 def _style(report: Report) -> str:
-    sheet = (resources.files("recon.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    sheet = _file("style.css")
     version = dict(report.tool).get("recon", "")
     point = report.proof.ledger
     ledger = "no ledger" if point is None else f"ledger head {point.head[:16]}"
@@ -64,8 +72,24 @@ def _style(report: Report) -> str:
     return sheet.replace('"RUN-LINE"', css_string(line))
 
 
+def _file(name: str) -> str:
+    return (resources.files("recon.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
 def _time(at: datetime | None) -> str:
     return "unknown" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _stamp(text: str) -> Markup:
+    """A text with the times in it for reading, each breaking between date and time only."""
+    parts = _ISO.sub(r"\1 \2", visible(text)).split(" ")
+    return Markup(" ").join(
+        Markup('<span class="stamp">{}</span>').format(part) if part[:1].isdigit() else escape(part) for part in parts
+    )
 
 
 def _drawing(svg: str) -> Markup:
@@ -89,6 +113,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(number=number, time=_time, drawing=_drawing)
+    environment.filters.update(number=number, time=_time, drawing=_drawing, stamp=_stamp)
     environment.globals.update(plural=plural, percent=percent, titles=TITLES)
     return environment

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.report.charts import trend_chart
 from recon.report.context import Trend, TrendRow
-from recon.report.words import plural
+from recon.report.words import number
 from recon.report.workspace_runs import document
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _row(raw: dict[str, Any] | None, veil: Veil) -> TrendRow | None:
             raw["overdue"],
             raw["rows"]["actions"],
         )
-        if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
+        if not all(isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in numbers):
             return None
         return TrendRow(veil.text(str(raw["run_id"])), at.astimezone(UTC), *numbers)
     except (KeyError, TypeError, ValueError):
@@ -105,4 +105,4 @@ def _verdict(before: TrendRow, now: TrendRow) -> str:
 def _change(by: int, one: str, many: str) -> str:
     if not by:
         return f"as many {many}"
-    return f"{plural(abs(by), one, many)} {'more' if by > 0 else 'fewer'}"
+    return f"{number(abs(by))} {'more' if by > 0 else 'fewer'} {one if abs(by) == 1 else many}"

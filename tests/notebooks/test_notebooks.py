@@ -5,6 +5,8 @@ The end-to-end run reads the sandbox's files of some 230 people: what was plante
 
 from __future__ import annotations
 
+import ast
+import base64
 import csv
 import inspect
 import json
@@ -12,6 +14,7 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +24,14 @@ import pytest
 from click.testing import CliRunner
 from papermill.cli import papermill
 
-from recon import batch, jobs, views, workspace
+from recon import batch, charts, jobs, views, workspace
+from recon import snapshot as snapshots
+from recon.charts.chart import VEGA_LITE_TYPE
 from recon.clock import SetClock, SystemClock
+from recon.explore import explore
 from recon.notebook_parameters import read
 from recon.resubscribe.jobs import resubscribe
-from recon.results import RunResult
+from recon.results import ReportResult, RunResult
 from recon.sandbox.box import Sandbox
 from recon.sandbox.extracts import write_extract, write_salesforce_files
 from recon.sandbox.served import write_settings
@@ -41,7 +47,11 @@ JOBS: dict[str, Callable[..., Any]] = {
     "02_reconcile": jobs.reconcile,
     "03_report": jobs.report,
     "04_resubscribe": resubscribe,
+    "05_explore": explore,
 }
+#: Parameters that change what is shown, not what is done: they go to the views.
+SHOWN_ONLY = {"02_reconcile": ["show_addresses"], "04_resubscribe": ["show_addresses"]}
+EXECUTED = (*batch.NOTEBOOKS, "05_explore")
 NAMES = tuple(JOBS)
 NOW = "2026-11-24T18:00:00Z"
 # Any address; masked ones have stars before and behind the @.
@@ -52,8 +62,8 @@ def source(name: str) -> Any:
     return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)  # type: ignore[no-untyped-call]
 
 
-def test_these_are_the_batch_jobs_notebooks_and_the_one_for_approved_files() -> None:
-    assert {path.stem for path in FOLDER.iterdir()} == set(NAMES) == {*batch.NOTEBOOKS, "04_resubscribe"}
+def test_these_are_the_batch_jobs_notebooks_and_two_to_open_by_hand() -> None:
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NAMES) == {*EXECUTED, "04_resubscribe"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -84,12 +94,41 @@ def test_is_thin(name: str) -> None:
     assert title.source.startswith(f"# {int(name[:2])}. ")
     assert "**Answers:**" in title.source
     assert parameters.metadata.tags == ["parameters"]
-    assert re.findall(r"jobs\.(\w+)\(", call.source) == [JOBS[name].__name__]
+    imported, result, printed = ast.parse(call.source).body
+    assert isinstance(imported, ast.ImportFrom) or name == "04_resubscribe"
+    assert isinstance(result, ast.Assign)
+    assert isinstance(result.value, ast.Call)
+    assert ast.unparse(result.value.func).rpartition(".")[2] == JOBS[name].__name__
+    assert ast.unparse(printed).startswith("print(")
     shown = [cell.source for cell in rest if cell.cell_type == "code"]
-    assert 1 <= len(shown) <= 5
-    # One expression each: nothing is decided or computed here.
+    assert 2 <= len(shown) <= 9
+    # One expression each, a view or a chart of what the job gave: nothing is decided or computed here.
     for text in shown:
-        assert re.fullmatch(r"[a-z_]+(\.[a-z_]+)*\([a-z_.]*\)", text)
+        (only,) = ast.parse(text).body
+        assert isinstance(only, ast.Expr)
+        if isinstance(only.value, ast.Call):
+            assert re.fullmatch(r"(views|charts)\.[a-z_]+", ast.unparse(only.value.func))
+            assert all(map(plain, [*only.value.args, *(each.value for each in only.value.keywords)]))
+        else:
+            assert plain(only.value)
+
+
+def plain(value: ast.expr) -> bool:
+    """Is it a name, an attribute of one, or an entry of one: no call, no operator?"""
+    if isinstance(value, ast.Subscript):
+        return isinstance(value.slice, ast.Constant) and plain(value.value)
+    return isinstance(value, ast.Name) or (isinstance(value, ast.Attribute) and plain(value.value))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_table_and_chart_has_its_heading(name: str) -> None:
+    _, _, _, *rest = source(name).cells
+    for above, cell in pairwise(rest):
+        if cell.cell_type == "code" and above.cell_type == "code":
+            # Two of one heading: a chart with its table.
+            assert "charts." in above.source + cell.source
+    assert rest[0].cell_type == "markdown"
+    assert "files" in rest[-1].id or name == "05_explore"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,6 +136,13 @@ def test_parameters_are_the_jobs_own(name: str) -> None:
     signature = inspect.signature(JOBS[name]).parameters
     parameters = read(FOLDER / f"{name}.ipynb")
     assert parameters
+    only_shown = [parameter for parameter in parameters if parameter.name in SHOWN_ONLY.get(name, [])]
+    assert [parameter.name for parameter in only_shown] == SHOWN_ONLY.get(name, [])
+    rest = "".join(cell.source for cell in source(name).cells[3:])
+    for parameter in only_shown:
+        assert parameter.default is False
+        assert f"{parameter.name}={parameter.name})" in rest
+    parameters = tuple(parameter for parameter in parameters if parameter not in only_shown)
     for parameter in parameters:
         assert parameter.help
         default = signature[parameter.name].default
@@ -154,7 +200,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Batch:
     said: list[str] = []
     # The machine's clock for the runner: the notebooks take RECON_NOW from the environment.
     result = batch.run(
-        folder, run_id="r1", clock=SystemClock(), environ={**os.environ, "RECON_NOW": NOW}, say=said.append
+        folder,
+        run_id="r1",
+        notebooks=EXECUTED,
+        clock=SystemClock(),
+        environ={**os.environ, "RECON_NOW": NOW},
+        say=said.append,
     )
     return Batch(folder, result, population, said)
 
@@ -166,10 +217,11 @@ def test_leaves_every_file_of_a_run(done: Batch) -> None:
         "manifest.json",
         "merged.parquet",
         "notebooks",
+        "persons.csv",
         "unusable.csv",
     ]
-    assert [each.name for each in done.result.notebooks] == list(batch.NOTEBOOKS)
-    assert [line.split(":")[0] for line in done.said] == list(batch.NOTEBOOKS)
+    assert [each.name for each in done.result.notebooks] == list(EXECUTED)
+    assert [line.split(":")[0] for line in done.said] == list(EXECUTED)
 
 
 def test_reads_everything_and_finds_what_was_planted(done: Batch) -> None:
@@ -216,6 +268,8 @@ def test_shows_what_the_manifest_says(done: Batch, direct: RunResult) -> None:
         "coverage": views.coverage(run),
         "night": views.night(manifest),
         "actions": views.first_actions(run),
+        "large": views.large_clusters(manifest),
+        "files": views.files(run.folder),
     }.items():
         assert done.output("02_reconcile", cell).data == {"text/html": shown._repr_html_(), "text/plain": repr(shown)}
     assert f"{manifest['rows']['people']}" in done.output("01_pull", "inputs").data["text/html"]
@@ -224,11 +278,38 @@ def test_shows_what_the_manifest_says(done: Batch, direct: RunResult) -> None:
         assert name in done.output("03_report", "files").data["text/html"]
 
 
+def test_draws_what_the_job_found(done: Batch, direct: RunResult) -> None:
+    snapshot = snapshots.newest(done.folder / "snapshots")
+    explored = explore(done.folder, clock=SetClock(datetime.fromisoformat(NOW)))
+    report = ReportResult("r1", done.result.folder / "compliance.html")
+    for name, cell, chart in (
+        ("01_pull", "opt-outs", charts.opt_outs(snapshot)),
+        ("02_reconcile", "disagreements", charts.disagreements(direct)),
+        ("02_reconcile", "sizes", charts.cluster_sizes(direct)),
+        ("03_report", "deadlines", charts.deadlines(report)),
+        ("05_explore", "links", charts.links(explored.why)),
+        ("05_explore", "compared", charts.compared(explored.what_if)),
+    ):
+        output = done.output(name, cell)
+        # Drawn in another process, by the same bytes.
+        assert output.data["text/plain"] == repr(chart), cell
+        assert output.data["image/svg+xml"] == chart.svg
+        assert base64.b64decode(output.data["image/png"]) == chart.png
+        assert output.data[VEGA_LITE_TYPE] == chart.spec
+        assert output.metadata["image/png"]["alt"] == chart.alternative
+    assert done.output("05_explore", "explore").text == explored.summary() + "\n"
+    assert done.output("05_explore", "why").data["text/html"] == explored.why._repr_html_()
+    assert done.output("05_explore", "what-if").data["text/html"] == explored.what_if._repr_html_()
+    actions = direct.actions()
+    uids = set(actions["system"] + ":" + actions["id"])
+    assert explored.why.query in uids
+
+
 def test_shows_no_address_in_full_and_nothing_but_results(done: Batch) -> None:
     with (done.folder / "inbox" / "people.csv").open(encoding="utf-8", newline="") as file:
         addresses = {address for row in csv.DictReader(file) if "@" in (address := row["email"].strip())}
     assert len(addresses) > 100
-    for name in batch.NOTEBOOKS:
+    for name in EXECUTED:
         for cell in done.copy(name).cells:
             for output in cell.get("outputs", []):
                 assert output.output_type in ("execute_result", "stream")
@@ -261,7 +342,7 @@ def test_a_night_with_the_sync_switched_off() -> None:
 def test_no_files_and_no_inputs_are_empty_tables(tmp_path: Path) -> None:
     for shown in (views.files(tmp_path), views.inputs([])):
         assert shown.frame.empty
-        assert "<th>" in shown._repr_html_()
+        assert "<th " in shown._repr_html_()
 
 
 def test_what_stands_in_a_table_is_text_in_full() -> None:

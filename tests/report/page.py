@@ -30,6 +30,7 @@ class Page(HTMLParser):
         self.tables: list[Table] = []
         self.text = ""
         self.style = ""
+        self.script = ""
         self.ids: list[str] = []
         self.declarations: list[str] = []
         self.comments: list[str] = []
@@ -75,6 +76,9 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "style" in self.open:
             self.style += data
+            return
+        if "script" in self.open:
+            self.script += data
             return
         self.text += data
         if "caption" in self.open:

@@ -111,21 +111,20 @@ def test_a_resubscribe_shows_all_of_its_proof(story: Story) -> None:
     table = story.page.table("Resubscribes and their proof")
     assert len(table.rows) == 6
     first = next(row for row in table.rows if row[0].startswith("a***@b***.example"))
-    person, consent, approval, record, effect, after = first
+    person, consent, record, effect, after = first
     assert "line 2" in person
-    assert "opted out 2026-11-02T18:00:00Z" in person
+    assert "opted out 2026-11-02 18:00:00Z" in person
     assert "unsubscribe link clicked" in person
-    assert consent.startswith("2026-11-05T15:00:00Z, Consent")
-    assert "for: Sales mail about our products" in consent
-    assert "evidence: form submission 83141" in consent
+    assert consent.strip().startswith("consent2026-11-05 15:00:00Z, Consent, asked by the person")
+    assert "purposeSales mail about our products" in consent
+    assert "evidenceform submission 83141" in consent
     assert f"SHA-256 {EVIDENCE_HASH}" in consent
-    assert "asked by the person" in consent
-    assert "requested: Kofi Mensah" in approval
-    assert f"approved: {ADMIN}" in approval
-    assert "reason: Asked to get mail again" in approval
+    assert "requestedKofi Mensah" in consent
+    assert f"approved{ADMIN}, 2026-11-05 17:00:00Z" in consent
+    assert "reasonAsked to get mail again" in consent
     _, ada_record = story.pairs["ada"]
     assert record == f"Salesforce Contact {ada_record}"
-    assert effect.startswith("✓ done2026-11-05T18:00:00Z")
+    assert effect.startswith("✓ done2026-11-05 18:00:00Z")
     assert after == "✓ stuckStill not opted out."
     other = table.rows[table.rows.index(first) + 1]
     assert other[0] == f"Sales Connect Person {story.pairs['ada'][0]}"
@@ -167,9 +166,9 @@ def test_rejected_rows_name_every_code_and_its_rule(story: Story) -> None:
 def test_corrections_stand_apart(story: Story) -> None:
     page = story.page
     row, _ = page.table("Corrections of wrongly").rows
-    assert row[1].startswith("Imported from a wrong list")
+    assert row[1].strip().startswith("wrongImported from a wrong list")
     assert "m***@b***.example" in row[0]
-    assert "✓ stuck" in row[5]
+    assert "✓ stuck" in row[4]
     assert not any("m***@b***" in row[0] for row in page.table("Resubscribes and their proof").rows)
 
 
@@ -291,7 +290,7 @@ def test_without_the_ledger_the_rest_stands(story: Story) -> None:
     try:
         page = Page(_report(story.rig, story.folder.name))
         assert "evidence, requester and approver can't be shown" in page.text
-        assert "evidence: not said" in page.table("Resubscribes and their proof").rows[0][1]
-        assert "✓ stuck" in page.table("Resubscribes and their proof").rows[0][5]
+        assert "evidencenot said" in page.table("Resubscribes and their proof").rows[0][1]
+        assert "✓ stuck" in page.table("Resubscribes and their proof").rows[0][4]
     finally:
         (story.rig.folder / "elsewhere").rename(ledger)
