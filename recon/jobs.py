@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 import tempfile
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from recon.progress import SILENT
 from recon.results import PullResult, ReportResult, RunResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pyarrow as pa
 
@@ -48,6 +49,7 @@ def pull(
     clock: Clock | None = None,
     progress: Progress | None = None,
     environ: Mapping[str, str] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> PullResult:
     """Pull both datasets into a snapshot.
 
@@ -57,6 +59,8 @@ def pull(
         Where recon.toml says what the sources are: the gateway and Salesforce's API, or the files of [run].
     clock, progress, environ
         The time, where progress is shown, and the environment that holds the secrets; by default the machine's own and silence.
+    sleep
+        Waits before something is tried again.
 
     Raises
     ------
@@ -72,7 +76,9 @@ def pull(
 
     clock = clock or from_environment()
     loaded = settings.load(Path(workspace))
-    pulled = pulling.pull(loaded, environ=secrets.resolver(loaded, environ), clock=clock, progress=progress or SILENT)
+    pulled = pulling.pull(
+        loaded, environ=secrets.resolver(loaded, environ), clock=clock, progress=progress or SILENT, sleep=sleep
+    )
     kept = snapshot.write(loaded.run.snapshots, pulled, loaded, clock=clock)
     inputs = [each.as_json() for each in pulled.inputs]
     return PullResult(kept.id, kept.folder, {each.name: each.rows for each in pulled.inputs}, inputs)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import requests
 
-from recon.sources.http import LONGEST_WAIT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from recon.sources.http import asked_wait
 
 #: Salesforce's codes after which the same write may succeed.
 RETRYABLE = frozenset({
@@ -90,7 +86,7 @@ def of_status(response: requests.Response, code: str | None) -> Answer:
         return DONE
     if code in STALE:
         return Answer(code=code)
-    wait = _wait(response.headers)
+    wait = asked_wait(response.headers)
     named = code or f"HTTP_{status}"
     if status == requests.codes.unauthorized:
         return Answer(retry=True, renew=True, code=named)
@@ -122,8 +118,3 @@ def remedy(code: str | None, *, retryable: bool) -> str:
     if code is not None and code.startswith("INSUFFICIENT_ACCESS"):
         return "The user may not change this record: give it edit rights (sharing, record type, field-level security), then plan again."
     return "Look the code up, mend its cause, then plan again."
-
-
-def _wait(headers: Mapping[str, str]) -> float:
-    asked = headers.get("Retry-After", "")
-    return float(min(int(asked), LONGEST_WAIT)) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 0.0

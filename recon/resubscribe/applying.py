@@ -194,7 +194,7 @@ class Run:
             systems.salesforce = LiveSalesforce(connection)
             systems.writers["salesforce"] = SalesforceWriter(connection)
         if "sales_connect" in needed and connect_settings.gateway.url is not None:
-            client = GatewayClient(connect_settings.gateway, environ)
+            client = GatewayClient(connect_settings.gateway, environ, self._sleep)
             stack.callback(client.close)
             self._client = client
             systems.people = LivePeople(client, connect_settings.columns)

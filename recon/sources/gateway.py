@@ -7,6 +7,7 @@ total is held against the rows, before and after.
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from recon.sources.vocabulary import LEVELS, SOURCES, STATUS_PAIRS
 from recon.tables import PEOPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from recon.clock import Clock
     from recon.progress import Progress
@@ -46,6 +47,7 @@ def read_gateway(
     clock: Clock,
     progress: Progress,
     columns: Mapping[str, str] = _NO_COLUMNS,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Extract:
     """Read all people from the gateway.
 
@@ -61,6 +63,8 @@ def read_gateway(
         Shows how far it is.
     columns
         Which key of a person is which column, where it isn't the column's own name; `[sales_connect.columns]`.
+    sleep
+        Waits before something is asked for again.
 
     Returns
     -------
@@ -82,7 +86,7 @@ def read_gateway(
             hint="Write the gateway's address, or name a file in run.people instead.",
         )
     keys = column_keys(columns)
-    client = GatewayClient(settings, environ)
+    client = GatewayClient(settings, environ, sleep)
     started_at = clock.now()
     try:
         pages = _all_people(client, settings, keys, progress)

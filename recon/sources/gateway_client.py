@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import requests
 
 from recon.errors import AccessRefused, SettingsError, SourceError
-from recon.sources.http import ReadingAdapter, broken, checked_address, is_loopback, new_session, secret
+from recon.sources.http import ReadingAdapter, broke_off, broken, checked_address, is_loopback, new_session, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from recon.settings import GatewaySettings
 
@@ -31,8 +32,14 @@ class GatewayClient:
         If the address or the token is missing or can't be used.
     """
 
-    def __init__(self, settings: GatewaySettings, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        environ: Mapping[str, str],
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._settings = settings
+        self._sleep = sleep
         self._base = checked_address(settings.url or "", setting="sales_connect.gateway.url")
         token = secret(
             environ, settings.token_env, setting="sales_connect.gateway.token_env", holds="the gateway's bearer token"
@@ -48,6 +55,7 @@ class GatewayClient:
             read_timeout=settings.read_timeout,
             retries=settings.retries,
             backoff_seconds=settings.backoff_seconds,
+            sleep=sleep,
             ca_file=settings.ca_file,
         )
         self._session = new_session(self._adapter, plain_http=self._base if is_loopback(self._base) else None)
@@ -58,6 +66,10 @@ class GatewayClient:
     def calls(self) -> int:
         """Requests sent so far, repeated ones included."""
         return self._adapter.sent
+
+    def on_answer(self, look: Callable[[requests.Response], None]) -> None:
+        """Have every answer looked at, like its Date."""
+        self._session.hooks["response"].append(lambda response, *_args, **_kwargs: look(response))
 
     def close(self) -> None:
         """Close the connections."""
@@ -95,14 +107,19 @@ class GatewayClient:
         return f"{self._base}/{path.lstrip('/')}"
 
     def _get(self, what: str, path: str, setting: str, params: Mapping[str, str]) -> Any:
-        try:
-            # A redirect could lead the token to another host; a gateway's address is set right instead.
-            response = self._session.get(self._address(path), params=params, allow_redirects=False)
-            if response.status_code == requests.codes.ok:
-                return response.json()
-        except requests.RequestException as error:
-            raise broken("the gateway", what, error) from None
-        raise _refused(self._settings, what, response.status_code, setting)
+        for attempt in range(self._settings.retries + 1):
+            try:
+                # A redirect could lead the token to another host; a gateway's address is set right instead.
+                response = self._session.get(self._address(path), params=params, allow_redirects=False)
+                if response.status_code == requests.codes.ok:
+                    return response.json()
+            except requests.RequestException as error:
+                if attempt == self._settings.retries or not broke_off(error):
+                    raise broken("the gateway", what, error) from None
+            else:
+                raise _refused(self._settings, what, response, setting)
+            self._sleep(self._settings.backoff_seconds * 2**attempt)
+        raise AssertionError("the last try returns or raises")
 
 
 def placed(path: str, person_id: str) -> str:
@@ -118,7 +135,8 @@ def placed(path: str, person_id: str) -> str:
     return path.replace("{person_id}", quote(person_id, safe=""))
 
 
-def _refused(settings: GatewaySettings, what: str, status: int, setting: str) -> SourceError:
+def _refused(settings: GatewaySettings, what: str, response: requests.Response, setting: str) -> SourceError:
+    status = response.status_code
     text = f"the gateway refused {what}: status {status}."
     if status in (requests.codes.unauthorized, requests.codes.forbidden):
         return AccessRefused(text, hint=f"Check the token in {settings.token_env} and what it may read.", status=status)

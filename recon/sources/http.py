@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Retry
 
 from recon.errors import SettingsError, SourceError
@@ -19,8 +21,9 @@ from recon.sandbox.transport import LoopbackAdapter
 from recon.secrets import missing, remember
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+    from typing import Self
 
     from urllib3 import BaseHTTPResponse
 
@@ -80,7 +83,20 @@ def secret(environ: Mapping[str, str], variable: str, *, setting: str, holds: st
 
 
 class _Retry(Retry):
-    """urllib3's retries, with a limit on what Retry-After may ask for."""
+    """urllib3's retries, with a limit on what Retry-After may ask for, and pauses that a caller makes."""
+
+    pause: Callable[[float], None] = staticmethod(time.sleep)
+
+    def new(self, **options: Any) -> Self:
+        made = super().new(**options)
+        made.pause = self.pause
+        return made
+
+    def sleep(self, response: BaseHTTPResponse | None = None) -> None:
+        asked = None if response is None else self.get_retry_after(response)
+        seconds = asked or self.get_backoff_time()
+        if seconds > 0:
+            self.pause(seconds)
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         asked = super().get_retry_after(response)
@@ -98,6 +114,8 @@ class ReadingAdapter(HTTPAdapter):
         PEM file with the authorities that certificates are held against; None takes the usual ones, or REQUESTS_CA_BUNDLE.
     retries, backoff_seconds
         How often a GET is repeated on 429, 500, 502, 503 and 504, a time-out or a broken connection, and the first pause between two tries.
+    sleep
+        Waits between two tries.
     options
         For the next adapter in line, where this one is combined with another.
 
@@ -115,23 +133,23 @@ class ReadingAdapter(HTTPAdapter):
         retries: int,
         backoff_seconds: float,
         ca_file: Path | None = None,
+        sleep: Callable[[float], None] = time.sleep,
         **options: Any,
     ) -> None:
+        retry = _Retry(
+            total=retries,
+            allowed_methods=frozenset({"GET"}),
+            status_forcelist=BUSY,
+            backoff_factor=backoff_seconds,
+            backoff_max=LONGEST_WAIT,
+            raise_on_status=False,  # the last answer is the system's own word; who asked makes a sentence of it
+            respect_retry_after_header=True,
+        )
+        retry.pause = sleep
         self._timeout = (connect_timeout, read_timeout)
         self._ca_file = _readable(ca_file)
         self.sent = 0
-        super().__init__(
-            max_retries=_Retry(
-                total=retries,
-                allowed_methods=frozenset({"GET"}),
-                status_forcelist=BUSY,
-                backoff_factor=backoff_seconds,
-                backoff_max=LONGEST_WAIT,
-                raise_on_status=False,  # the last answer is the system's own word; who asked makes a sentence of it
-                respect_retry_after_header=True,
-            ),
-            **options,
-        )
+        super().__init__(max_retries=retry, **options)
 
     def send(
         self,
@@ -200,10 +218,36 @@ def equip(session: requests.Session, adapter: ReadingAdapter) -> None:
         session.auth = _authorised_by_header
 
 
+def asked_wait(headers: Mapping[str, str]) -> float:
+    """The seconds that Retry-After asks for, within reason; 0 where it doesn't say."""
+    asked = headers.get("Retry-After", "")
+    return float(min(int(asked), LONGEST_WAIT)) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 0.0
+
+
+def broke_off(error: requests.RequestException) -> bool:
+    """Whether an answer began and broke off on its way, so that a read may ask once more.
+
+    An answer that never began is the adapter's business, and was asked for often enough. Where no length tells that something is missing,
+    JSON does: it begins like JSON and doesn't end.
+    """
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return True
+    if isinstance(error, requests.exceptions.JSONDecodeError):
+        return error.doc.lstrip()[:1] in ("{", "[")
+    # requests' word for a time-out in the middle of a body.
+    return isinstance(error, requests.ConnectionError) and any(isinstance(e, ReadTimeoutError) for e in error.args)
+
+
+def no_answer(error: requests.RequestException) -> bool:
+    """Whether nobody answered: no connection, one that was lost, or a time-out."""
+    lost = isinstance(error, requests.ConnectionError | requests.Timeout)
+    return lost and not isinstance(error, requests.exceptions.SSLError)
+
+
 def broken(system: str, what: str, error: requests.RequestException) -> SourceError:
     """What a transport fault means, in a sentence. requests' own text holds addresses, so it is not used."""
-    hint = "Check the network and the address, then run again; nothing was written."
-    if isinstance(error, requests.exceptions.JSONDecodeError):
+    hint = "Check the network and the address, then run again."
+    if isinstance(error, requests.exceptions.JSONDecodeError) and not broke_off(error):
         return SourceError(
             f"{system} answered {what} with something that is not JSON: a proxy or a login page may stand in between.",
             hint="Check that the address is the API's own and that no proxy answers in its place.",
@@ -215,7 +259,7 @@ def broken(system: str, what: str, error: requests.RequestException) -> SourceEr
         )
     elif isinstance(error, requests.exceptions.Timeout):
         reason = "it didn't answer in time"
-    elif isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
+    elif broke_off(error) or isinstance(error, requests.exceptions.ContentDecodingError):
         reason = "its answer broke off"
     elif isinstance(error, requests.exceptions.InvalidSchema):
         reason = "it redirects to an address without TLS"

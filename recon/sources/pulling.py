@@ -72,7 +72,7 @@ def pull(
     progress
         Shows how far it is.
     sleep
-        Waits between two looks at a Bulk job.
+        Waits between two looks at a Bulk job, and before something is asked for again.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def pull(
 
     if settings.sales_connect.gateway.url is not None or settings.salesforce.instance_url is not None:
         refuse_straddling(started_at, started_at, settings.sync)  # before anything is read for nothing
-    people = clear_of_the_run(_people(settings, environ, clock, progress))
+    people = clear_of_the_run(_people(settings, environ, clock, progress, sleep))
     records = clear_of_the_run(_records(settings, environ, clock, progress, sleep))
     inputs = (*people.inputs, *records.inputs)
     known = all(part.started_at for part in inputs) or not settings.sync.enabled
@@ -124,12 +124,20 @@ def _both_sides(settings: Settings) -> None:
         )
 
 
-def _people(settings: Settings, environ: Mapping[str, str], clock: Clock, progress: Progress) -> Extract:
+def _people(
+    settings: Settings,
+    environ: Mapping[str, str],
+    clock: Clock,
+    progress: Progress,
+    sleep: Callable[[float], None],
+) -> Extract:
     side = settings.sales_connect
     if side.gateway.url is None:
         assert settings.run.people is not None  # see _both_sides
         return read_people(settings.run.people, columns=side.columns, encoding=side.encoding)
-    return read_gateway(side.gateway, environ=environ, clock=clock, progress=progress, columns=side.columns)
+    return read_gateway(
+        side.gateway, environ=environ, clock=clock, progress=progress, columns=side.columns, sleep=sleep
+    )
 
 
 def _records(

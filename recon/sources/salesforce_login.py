@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,10 @@ from simple_salesforce.login import SalesforceLogin
 
 from recon.errors import SettingsError, SourceError
 from recon.secrets import private_key, remember
-from recon.sources.http import broken, is_loopback, secret
+from recon.sources.http import BUSY, asked_wait, broke_off, broken, is_loopback, no_answer, secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from recon.settings import SalesforceSettings
 
@@ -61,8 +62,16 @@ def _hosts(base: str) -> _Hosts:
     return _Hosts(host.removesuffix(".salesforce.com"), "test" if ".sandbox." in host else "login")
 
 
-def log_in(settings: SalesforceSettings, environ: Mapping[str, str], session: requests.Session) -> tuple[str, str]:
-    """Log in once.
+def log_in(
+    settings: SalesforceSettings,
+    environ: Mapping[str, str],
+    session: requests.Session,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[str, str]:
+    """Log in: once, or again where Salesforce was busy, or no whole answer came.
+
+    Such a login opened no session, or one that nobody knows and that ends by itself. One that Salesforce refuses is never repeated: after a few
+    of those it locks the user out.
 
     Parameters
     ----------
@@ -72,6 +81,8 @@ def log_in(settings: SalesforceSettings, environ: Mapping[str, str], session: re
         Holds the secrets.
     session
         Sends the request.
+    sleep
+        Waits before it is tried again.
 
     Returns
     -------
@@ -86,6 +97,50 @@ def log_in(settings: SalesforceSettings, environ: Mapping[str, str], session: re
         If Salesforce can't be reached, refuses, or gives no session.
     """
     arguments = _credentials(settings, environ)
+    for attempt in range(settings.retries + 1):
+        answered = _Answered()
+        session.hooks["response"].append(answered)
+        try:
+            return _log_in_once(settings, session, arguments)
+        except SourceError as error:
+            if answered.status not in BUSY or _refuses(settings, error):
+                raise
+            if attempt == settings.retries:
+                raise _too_busy(answered.status) from None
+        except requests.RequestException as error:
+            if attempt == settings.retries or not (broke_off(error) or no_answer(error)):
+                raise broken("Salesforce", "the login", error) from None
+        finally:
+            session.hooks["response"].remove(answered)
+        sleep(max(answered.wait, settings.backoff_seconds * 2**attempt))
+    raise AssertionError("the last try returns or raises")
+
+
+class _Answered:
+    """Keeps of an answer what simple-salesforce's errors don't tell: its status, None where none came, and how long it asks to wait."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.wait = 0.0
+
+    def __call__(self, response: requests.Response, *_args: object, **_options: object) -> None:
+        self.status, self.wait = response.status_code, asked_wait(response.headers)
+
+
+def _refuses(settings: SalesforceSettings, error: SourceError) -> bool:
+    """Whether an answer of status 500 refuses the login all the same: SOAP's refusals have that status, and a code in words."""
+    return settings.login == "soap" and error.code is not None and not error.code.isdigit()
+
+
+def _too_busy(status: int | None) -> SourceError:
+    return SourceError(
+        f"Salesforce could not be logged in to: status {status}.",
+        hint="Salesforce is busy or in maintenance; every try that the settings allow was made. Run again later.",
+        status=status,
+    )
+
+
+def _log_in_once(settings: SalesforceSettings, session: requests.Session, arguments: dict[str, Any]) -> tuple[str, str]:
     with warnings.catch_warnings():
         # simple-salesforce warns about an app that isn't approved yet, with the consumer key in the text; `_login_refused` says it.
         warnings.simplefilter("ignore")
@@ -93,8 +148,8 @@ def log_in(settings: SalesforceSettings, environ: Mapping[str, str], session: re
             found: tuple[object, object] = SalesforceLogin(session=session, **arguments)
         except SalesforceAuthenticationFailed as error:
             raise _login_refused(settings, error.code) from None
-        except requests.RequestException as error:
-            raise broken("Salesforce", "the login", error) from None
+        except requests.RequestException:  # some are ValueErrors
+            raise
         except (jwt.PyJWTError, ValueError, TypeError):
             if settings.login != "jwt":
                 raise SourceError(

@@ -24,11 +24,13 @@ from recon.sources.http import (
     BUSY,
     ReadingAdapter,
     SandboxAdapter,
+    broke_off,
     broken,
     checked_address,
     equip,
     is_loopback,
     new_session,
+    no_answer,
 )
 from recon.sources.salesforce_login import CODE, SANDBOX_HOST, is_salesforce, log_in
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from recon.settings import SalesforceSettings
 
 T = TypeVar("T")
+
 
 #: How often one connection logs in at most. A session lasts at least 15 minutes, so a long run needs few.
 LOGINS = 6
@@ -80,7 +83,7 @@ class Connection:
         self._sleep = sleep
         self._base = checked_address(settings.instance_url, setting="salesforce.instance_url")
         self._sandbox = is_loopback(self._base)
-        self._adapter = _adapter(settings, self._base if self._sandbox else None)
+        self._adapter = _adapter(settings, self._base if self._sandbox else None, sleep)
         self._own = session is None
         if session is None:
             self._session = new_session(self._adapter)
@@ -125,7 +128,7 @@ class Connection:
                 hint="Check the session time-out and the login policy of the connected app's user.",
             )
         self._logins += 1
-        session_id, instance = log_in(self.settings, self._environ, self._session)
+        session_id, instance = log_in(self.settings, self._environ, self._session, self._sleep)
         remember(session_id)
         instance_url = f"https://{SANDBOX_HOST if self._sandbox else instance}"
         if not is_salesforce(instance_url):
@@ -142,7 +145,7 @@ class Connection:
             object_pairs_hook=None,
         )
 
-    def read(self, what: str, call: Callable[[Salesforce], T]) -> T:
+    def read(self, what: str, call: Callable[[Salesforce], T], *, repeatable: bool = False) -> T:
         """Make one reading call: an expired session is renewed, an answer that broke off is asked for again.
 
         A busy system, a time-out and a broken connection are the session's own business, see `recon.sources.http.ReadingAdapter`.
@@ -153,6 +156,8 @@ class Connection:
             What is read, for messages, like "the fields of Lead".
         call
             Makes the call on the client it is given. May run more than once.
+        repeatable
+            It is no GET, but does no harm when it is made twice: repeat it like one.
 
         Raises
         ------
@@ -168,18 +173,19 @@ class Connection:
                 return call(self.client)
             except SalesforceError as error:
                 status, code = int(error.status), error_code(error.content)
-                if status != requests.codes.unauthorized or renewed:
+                again = repeatable and status in BUSY
+                if status == requests.codes.unauthorized and not renewed:
+                    renewed = True
+                    self.log_in()
+                    continue
+                if not again or tries >= self.settings.retries:
                     raise refusal(what, status, code) from None
-                renewed = True
-            except requests.exceptions.ChunkedEncodingError as error:
-                if tries >= self.settings.retries:
-                    raise broken("Salesforce", what, error) from None
-                self._sleep(self.settings.backoff_seconds * 2**tries)
-                tries += 1
-                continue
             except requests.RequestException as error:
-                raise broken("Salesforce", what, error) from None
-            self.log_in()
+                again = broke_off(error) or (repeatable and no_answer(error))
+                if not again or tries >= self.settings.retries:
+                    raise broken("Salesforce", what, error) from None
+            self._sleep(self.settings.backoff_seconds * 2**tries)
+            tries += 1
 
     def get(self, what: str, path: str, params: dict[str, str] | None = None) -> Any:
         """Read a resource below /services/data/vXX.0/; returns its JSON. Errors as `read`."""
@@ -188,9 +194,10 @@ class Connection:
     def request(self, what: str, method: str, path: str, *, json: Any = None) -> requests.Response:
         """Make one call below /services/data/vXX.0/ that simple-salesforce has no method for. Errors as `read`.
 
-        Made for the steps of a Bulk query. A 401 repeats it after a login: that is safe, as a refused call did nothing.
+        Made for the steps of Bulk jobs that change no record: to open a query, to look, to end, to remove. So it is repeated as a read is. A job
+        that was opened twice costs nothing and goes by itself after seven days.
         """
-        return self.read(what, lambda client: self._send(client, method, path, json=json))
+        return self.read(what, lambda client: self._send(client, method, path, json=json), repeatable=method != "GET")
 
     def download(self, what: str, path: str, file: Path) -> Mapping[str, str]:
         """Read a resource into a file without holding it in memory; returns the answer's headers. Errors as `read`."""
@@ -298,12 +305,13 @@ def refusal(what: str, status: int, code: str | None) -> SourceError:
     return kind(text, hint=hint, status=status, code=code)
 
 
-def _adapter(settings: SalesforceSettings, sandbox: str | None) -> ReadingAdapter:
+def _adapter(settings: SalesforceSettings, sandbox: str | None, sleep: Callable[[float], None]) -> ReadingAdapter:
     timing: dict[str, Any] = {
         "connect_timeout": settings.connect_timeout,
         "read_timeout": settings.read_timeout,
         "retries": settings.retries,
         "backoff_seconds": settings.backoff_seconds,
+        "sleep": sleep,
         "ca_file": settings.ca_file,
     }
     return ReadingAdapter(**timing) if sandbox is None else SandboxAdapter(base_url=sandbox, **timing)

@@ -222,12 +222,42 @@ def test_other_errors_are_not_repeated(acme: Acme, status: int) -> None:
     assert acme.asked("GET", "/limits") == 1
 
 
-def test_only_reads_are_repeated(acme: Acme) -> None:
+def test_reads_and_steps_of_jobs_are_repeated_and_writes_never(acme: Acme) -> None:
     connection = acme.connect()
     spoil(acme, "/jobs/query", 9, 503)
     acme.refused(SourceError, lambda: connection.request("a job", "POST", "jobs/query", json={}))
-    assert acme.asked("POST", "/jobs/query") == 1
+    assert acme.asked("POST", "/jobs/query") == 3
+    spoil(acme, "/sobjects/Lead/", 9, 503)
+    assert connection.write_once("PATCH", "sobjects/Lead/00Q5e00000000001AA", json={}).status_code == 503
+    assert acme.asked("PATCH", "/sobjects/Lead/") == 1
     connection.close()
+
+
+LOGIN = "/services/"
+
+
+@pytest.mark.parametrize("login", ["client_credentials", "password", "soap"])
+def test_a_login_that_meets_a_busy_system_is_tried_again_with_patience(acme: Acme, login: str) -> None:
+    spoil(acme, LOGIN, 2, 503, Retry_After="7")
+    acme.connect(login=login, username=USER).close()
+    assert acme.slept == [7.0, 7.0]
+    assert acme.asked("POST", LOGIN) == 3
+
+
+@pytest.mark.parametrize("login", ["client_credentials", "soap"])
+def test_a_system_that_stays_busy_is_told(acme: Acme, login: str) -> None:
+    spoil(acme, LOGIN, 9, 503)
+    text = acme.refused(SourceError, lambda: acme.connect(login=login, username=USER))
+    assert "Salesforce could not be logged in to: status 503." in text
+    assert acme.asked("POST", LOGIN) == 3
+
+
+@pytest.mark.parametrize("login", ["client_credentials", "password", "soap"])
+def test_a_refused_login_is_never_repeated(acme: Acme, login: str) -> None:
+    wrong = dict.fromkeys(("RECON_SF_CONSUMER_KEY", "RECON_SF_CONSUMER_SECRET", "RECON_SF_PASSWORD"), "wrong")
+    acme.refused(SourceError, lambda: acme.connect(wrong, login=login, username=USER))
+    assert acme.asked("POST", LOGIN) == 1
+    assert acme.slept == []
 
 
 def test_a_right_that_is_missing_is_told_from_a_limit(acme: Acme) -> None:
