@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from recon.clock import SetClock, SystemClock
@@ -16,11 +17,12 @@ from recon.sandbox.nightly import NightlyResult, run_nightly
 from recon.sandbox.population import Population, populate
 from recon.sandbox.salesforce.app import create_app
 from recon.sandbox.salesforce.auth import Org
-from recon.sandbox.serving import Serving
+from recon.sandbox.serving import Dated, Serving
 from recon.sandbox.store import Store
 from recon.settings import GatewaySettings, SalesforceSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 #: Ten in the morning, Pacific time: far from the nightly run.
 DEFAULT_AT = datetime(2026, 11, 24, 18, tzinfo=UTC)
 
+_USUAL: Mapping[str, int] = MappingProxyType({})
 #: Where the store keeps the throw-away secrets, so that a sandbox that is gone on with takes the same ones.
 _SECRETS = ("consumer_key", "consumer_secret", "password", "security_token", "gateway_token")
 
@@ -47,6 +50,8 @@ class Sandbox:
         Tells both systems the time; by default it stands at `DEFAULT_AT`.
     salesforce_port, gateway_port
         0 takes a free one.
+    sizes
+        Sizes of Salesforce that are to be other than usual, by the name that `recon.sandbox.salesforce.auth.Org` gives them.
 
     Attributes
     ----------
@@ -89,6 +94,7 @@ class Sandbox:
         clock: Clock | None = None,
         salesforce_port: int = 0,
         gateway_port: int = 0,
+        sizes: Mapping[str, int] = _USUAL,
     ) -> None:
         self.clock = clock or SetClock(DEFAULT_AT)
         with ExitStack() as opened:
@@ -103,15 +109,17 @@ class Sandbox:
                 security_token=own["security_token"],
                 # Clients sign JWT logins by their machine's clock, whatever the time in the sandbox.
                 jwt_clock=SystemClock(),
+                **sizes,  # type: ignore[arg-type] # those of Org that are numbers
             )
             people = gateway.create_app(self.store, token=self._gateway_token, extra_routes=lever_routes(self.store))
             org_app = create_app(self.store, self.org)
             self.faults, self.end_sessions = Faults(), org_app.state.login.end_sessions
             self._salesforce = Serving(
-                Faulty(org_app, self.faults, "salesforce", self.store, self.end_sessions), salesforce_port
+                Faulty(Dated(org_app, self.clock), self.faults, "salesforce", self.store, self.end_sessions),
+                salesforce_port,
             )
             opened.callback(self._salesforce.stop)
-            self._gateway = Serving(Faulty(people, self.faults, "gateway", self.store), gateway_port)
+            self._gateway = Serving(Faulty(Dated(people, self.clock), self.faults, "gateway", self.store), gateway_port)
             opened.callback(self._gateway.stop)
             self.salesforce_url, self.gateway_url = self._salesforce.url, self._gateway.url
             self._opened = opened.pop_all()

@@ -155,6 +155,16 @@ class Store:
                 raise
             self._db.execute("COMMIT")
 
+    def saved(self) -> bytes:
+        """Everything that is in it, to be put back by `restore`."""
+        with self._lock:
+            return self._db.serialize()
+
+    def restore(self, saved: bytes) -> None:
+        """Put back what was there; what was changed since is forgotten. For a store in memory."""
+        with self._lock:
+            self._db.deserialize(saved)
+
     def now(self) -> str:
         """The clock's moment, as the store keeps it."""
         return text_time(self.clock.now())

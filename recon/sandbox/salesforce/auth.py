@@ -58,6 +58,8 @@ class Org:
         Rows that an ingest job has written when it is first seen in progress; the rest follows with the next look.
     page_rows
         Rows of a page of Bulk results, where the caller names no number.
+    query_rows
+        Rows of a page of a REST query, where the caller names no number.
     """
 
     username: str = "admin@acme.example"
@@ -75,6 +77,7 @@ class Org:
     max_upload: int = 150_000_000
     ingest_batch: int = 10_000
     page_rows: int = 100_000
+    query_rows: int = 2000
 
 
 class LoginRefused(Exception):

@@ -274,4 +274,4 @@ def _batch_size(call: Call) -> int:
         size = whole_number(value.strip())
         if name.strip().lower() == "batchsize" and size is not None:
             return min(max(size, _MIN_BATCH), _MAX_BATCH)
-    return _MAX_BATCH
+    return call.org.query_rows
