@@ -34,4 +34,16 @@ def prune(workspace: Path, keep_days: int | None, keep_runs: int | None, dry_run
         say("\n".join(done.lines()))
 
 
-COMMANDS = (prune,)
+@click.command()
+@workspace
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def doctor(workspace: Path, as_json: bool) -> None:  # noqa: FBT001
+    """Check settings, secrets, logins, field access, clocks, versions and the workspace, and say what to do. Exits with 1 on a fault."""
+    from recon.doctor import diagnose
+
+    found = diagnose(workspace)
+    click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2) if as_json else "\n".join(found.lines()))
+    click.get_current_context().exit(found.exit_code)
+
+
+COMMANDS = (doctor, prune)

@@ -70,6 +70,22 @@ def new_word() -> str:
     return secrets.token_hex(8)
 
 
+def last_holder(workspace: Path) -> Holder | None:
+    """Who holds a workspace, or held it and was killed; None where the last one ended as it should. Only the file is read: it isn't locked."""
+    for name in (FILE_NAME, PART_NAME):
+        try:
+            handle = os.open(workspace / name, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            found = _read(handle)
+        finally:
+            os.close(handle)
+        if found is not None:
+            return found
+    return None
+
+
 @contextmanager
 def held(
     workspace: Path, doing: str, clock: Clock, *, word: str = "", environ: Mapping[str, str] | None = None

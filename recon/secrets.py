@@ -81,7 +81,7 @@ class Secrets(Mapping[str, str]):
         """
         if value := self._environ.get(name, "").strip():
             return value, f"the environment variable {name}"
-        if (file := self._file(name)) is not None:
+        if (file := self.file(name)) is not None:
             return read_private(file, f"the secret {name}").decode(
                 "utf-8", errors="replace"
             ).strip(), f"the file {file}"
@@ -100,7 +100,7 @@ class Secrets(Mapping[str, str]):
         values = set()
         for name in sorted(self.names):
             values.add(self._environ.get(name, "").strip())
-            file = self._file(name)
+            file = self.file(name)
             if file is not None and privacy_fault(file) is None:
                 values.add(read_private(file, name).decode("utf-8", errors="replace").strip())
         # Most of a key is more than a path: where the variable holds a path, the path is no secret.
@@ -119,7 +119,7 @@ class Secrets(Mapping[str, str]):
             places.append(f"the keyring (service {self._where.keyring}, user {name})")
         return ", ".join(places)
 
-    def _file(self, name: str) -> Path | None:
+    def file(self, name: str) -> Path | None:
         """The secret's file. One that a setting names itself has to be there; one of the folder may be missing."""
         if name in self._where.files:
             return self._where.files[name]

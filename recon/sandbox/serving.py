@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -14,7 +15,9 @@ from recon.errors import ReconError
 if TYPE_CHECKING:
     import asyncio
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from recon.clock import Clock
 
 _LOOPBACK = "127.0.0.1"
 #: Seconds that a server may take to start, and to stop: requests that still run get two of them.
@@ -58,6 +61,7 @@ class Serving:
             log_level="warning",
             access_log=False,
             server_header=False,
+            date_header=False,  # see Dated
             timeout_graceful_shutdown=_GRACE,
         )
         self._server = _Server(config)
@@ -99,6 +103,32 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.app_state = self.app_state | {"transport": transport}
+
+
+class Dated:
+    """An application whose answers carry the time of its own clock in the header Date, as servers' answers do.
+
+    Parameters
+    ----------
+    app
+        The application.
+    clock
+        What it takes for the time.
+    """
+
+    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+        self._app, self._clock = app, clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+
+        async def dated(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                date = format_datetime(self._clock.now(), usegmt=True).encode()
+                message = {**message, "headers": [*message.get("headers", ()), (b"date", date)]}
+            await send(message)
+
+        await self._app(scope, receive, dated)
 
 
 class _Server(uvicorn.Server):
