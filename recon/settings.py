@@ -154,6 +154,36 @@ class SalesforceSettings(_Section):
     )
     poll_seconds: float = Field(5.0, gt=0, description="Seconds between two looks at a Bulk job.")
     job_timeout: float = Field(3600.0, gt=0, description="Seconds to wait for a Bulk job.")
+    parallel_reads: int = Field(
+        4,
+        ge=1,
+        le=8,
+        description="How many reads a pull has under way at once: Leads, Contacts, and the field history of both.",
+    )
+    pull: Literal["full", "since"] = Field(
+        "full",
+        description="What `recon pull` reads: 'full' everything, 'since' what changed since the newest snapshot of the same org, user, fields and API "
+        "version. --full and --since say otherwise for one pull.",
+    )
+    full_every_days: int = Field(
+        7,
+        ge=1,
+        le=365,
+        description="A pull of what changed is built on a full one that is no older than this many days; else a full one is made.",
+    )
+    overlap_minutes: int = Field(
+        60,
+        ge=1,
+        le=10080,
+        description="So much further back than the last pull a pull of what changed begins: records that a long transaction changed before may have come "
+        "to light after it.",
+    )
+    max_share_of_daily_calls: float = Field(
+        80.0,
+        gt=0,
+        le=100,
+        description="A pull stops before the org's API calls of the last 24 hours, everybody's together, are used up to more than this share, in percent.",
+    )
 
 
 class GatewaySettings(_Section):
