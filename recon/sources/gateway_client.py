@@ -65,7 +65,12 @@ class GatewayClient:
     @property
     def calls(self) -> int:
         """Requests sent so far, repeated ones included."""
-        return self._adapter.sent
+        return self._adapter.tally.total
+
+    @property
+    def calls_by_kind(self) -> dict[str, int]:
+        """Requests sent so far: read, write and total."""
+        return self._adapter.tally.by_kind()
 
     def on_answer(self, look: Callable[[requests.Response], None]) -> None:
         """Have every answer looked at, like its Date."""

@@ -19,6 +19,7 @@ from urllib3.util import Retry
 from recon.errors import SettingsError, SourceError
 from recon.sandbox.transport import LoopbackAdapter
 from recon.secrets import missing, remember
+from recon.sources.calls import Tally, plain_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -116,13 +117,15 @@ class ReadingAdapter(HTTPAdapter):
         How often a GET is repeated on 429, 500, 502, 503 and 504, a time-out or a broken connection, and the first pause between two tries.
     sleep
         Waits between two tries.
+    kind_of
+        Tells a call's kind by its method and address, for the count of calls.
     options
         For the next adapter in line, where this one is combined with another.
 
     Attributes
     ----------
-    sent
-        Requests sent so far, repeated ones included.
+    tally
+        Counts the requests sent, repeated ones included.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class ReadingAdapter(HTTPAdapter):
         backoff_seconds: float,
         ca_file: Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        kind_of: Callable[[str, str], str] = plain_kind,
         **options: Any,
     ) -> None:
         retry = _Retry(
@@ -148,7 +152,7 @@ class ReadingAdapter(HTTPAdapter):
         retry.pause = sleep
         self._timeout = (connect_timeout, read_timeout)
         self._ca_file = _readable(ca_file)
-        self.sent = 0
+        self.tally = Tally(kind_of)
         super().__init__(max_retries=retry, **options)
 
     def send(
@@ -161,7 +165,8 @@ class ReadingAdapter(HTTPAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         """Send one request; see `HTTPAdapter.send`."""
-        self.sent += 1
+        called = request.method or "", request.url or ""
+        self.tally.note(*called)
         response = super().send(
             request,
             stream=stream,
@@ -171,7 +176,7 @@ class ReadingAdapter(HTTPAdapter):
             proxies=proxies,
         )
         history = getattr(getattr(response.raw, "retries", None), "history", ())
-        self.sent += len(history)
+        self.tally.note(*called, times=len(history))
         return response
 
     def _authorities(self, verify: Any) -> Any:

@@ -7,8 +7,10 @@ lost unseen (simple-salesforce 1.12, `Salesforce._call_salesforce`). An expired 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +22,7 @@ from simple_salesforce.util import call_salesforce
 
 from recon.errors import AccessRefused, SettingsError, SourceError
 from recon.secrets import remember
+from recon.sources.calls import salesforce_kind
 from recon.sources.http import (
     BUSY,
     ReadingAdapter,
@@ -62,6 +65,8 @@ class Connection:
         simple-salesforce's client in 'direct' mode: it adds no login and no retry of its own.
     host
         The instance's host, for people to read.
+    identity
+        A hash that tells this org and user from others; of the host and the user's name where the login doesn't tell more.
     api_usage
         What Salesforce said last about the day's API calls, like "18/15000"; an estimate that lags behind. None before the first answer.
     """
@@ -92,6 +97,8 @@ class Connection:
             equip(session, self._adapter)
         self._session.hooks["response"].append(self._note_usage)
         self._logins = 0
+        self._lock = threading.RLock()
+        self._told_identity: str | None = None
         self.api_usage: str | None = None
         self.client: Salesforce
         self.host: str
@@ -104,7 +111,22 @@ class Connection:
     @property
     def calls(self) -> int:
         """Requests sent so far, logins and repeated ones included."""
-        return self._adapter.sent
+        return self._adapter.tally.total
+
+    @property
+    def calls_by_kind(self) -> dict[str, int]:
+        """Requests sent so far, by kind (see `recon.sources.calls.salesforce_kind`), and `total`."""
+        return self._adapter.tally.by_kind()
+
+    def calls_of(self, account: str) -> int:
+        """Requests sent so far on an account; see `recon.sources.calls.charged`."""
+        return self._adapter.tally.of(account)
+
+    @property
+    def identity(self) -> str:
+        """See above."""
+        named = self._told_identity or f"{self.host} {self.settings.login} {self.settings.username or ''}"
+        return hashlib.sha256(named.encode()).hexdigest()[:16]
 
     def close(self) -> None:
         """Close the connections; a caller's session is left open. The login itself ends by its own time-out."""
@@ -169,14 +191,15 @@ class Connection:
         renewed = False
         tries = 0
         while True:
+            client = self.client
             try:
-                return call(self.client)
+                return call(client)
             except SalesforceError as error:
                 status, code = int(error.status), error_code(error.content)
                 again = repeatable and status in BUSY
                 if status == requests.codes.unauthorized and not renewed:
                     renewed = True
-                    self.log_in()
+                    self._renew(client)
                     continue
                 if not again or tries >= self.settings.retries:
                     raise refusal(what, status, code) from None
@@ -186,6 +209,12 @@ class Connection:
                     raise broken("Salesforce", what, error) from None
             self._sleep(self.settings.backoff_seconds * 2**tries)
             tries += 1
+
+    def _renew(self, refused: Salesforce) -> None:
+        """Log in again, unless another thread has done so since."""
+        with self._lock:
+            if self.client is refused:
+                self.log_in()
 
     def get(self, what: str, path: str, params: dict[str, str] | None = None) -> Any:
         """Read a resource below /services/data/vXX.0/; returns its JSON. Errors as `read`."""
@@ -243,6 +272,10 @@ class Connection:
         found = re.match(r"api-usage=(\d+/\d+)", response.headers.get("Sforce-Limit-Info", ""))
         if found:
             self.api_usage = found.group(1)
+        if "/services/oauth2/token" in (response.url or "") and self._told_identity is None:
+            # The address of who logged in: .../id/<org>/<user>. Source: Salesforce Help, OAuth 2.0, Identity URLs.
+            who = re.search(rb'"id"\s*:\s*"[^"]*/id/(00D\w{12,15}/005\w{12,15})"', response.content[:20_000])
+            self._told_identity = who.group(1).decode() if who else None
 
 
 def connect(
@@ -313,5 +346,6 @@ def _adapter(settings: SalesforceSettings, sandbox: str | None, sleep: Callable[
         "backoff_seconds": settings.backoff_seconds,
         "sleep": sleep,
         "ca_file": settings.ca_file,
+        "kind_of": salesforce_kind,
     }
     return ReadingAdapter(**timing) if sandbox is None else SandboxAdapter(base_url=sandbox, **timing)
