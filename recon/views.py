@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from recon.report.mask import mask_address, mask_within
+from recon.clock import iso
+from recon.ledger.story import told
+from recon.notebook_table import table_html
+from recon.report.mask import mask_address, mask_within, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from recon.explore import Why
     from recon.resubscribe.jobs import Resubscribed
     from recon.results import RunResult
 
@@ -47,20 +51,23 @@ class Shown:
     ----------
     frame
         The table.
+    empty
+        What to say where it has no rows; without, its head is shown.
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
+    def __init__(self, frame: pd.DataFrame, empty: str = "") -> None:
         self.frame = frame
+        self.empty = empty
         # Row numbers say nothing; names of rows do.
         self._index = not isinstance(frame.index, pd.RangeIndex)
 
     def _repr_html_(self) -> str:
-        # pandas cuts texts off behind 50 characters: paths and explanations are longer.
-        with pd.option_context("display.max_colwidth", None):
-            return str(self.frame.to_html(index=self._index, escape=True, notebook=True, border=0))
+        if self.empty and self.frame.empty:
+            return f"<p>{self.empty}</p>"
+        return table_html(self.frame, index=self._index)
 
     def __repr__(self) -> str:
-        return str(self.frame.to_string(index=self._index))
+        return self.empty if self.empty and self.frame.empty else str(self.frame.to_string(index=self._index))
 
 
 def categories(run: RunResult) -> Shown:
@@ -107,21 +114,83 @@ def night(manifest: Mapping[str, Any]) -> Shown:
     return Shown(pd.DataFrame({"nightly sync": rows.keys(), "": rows.values()}))
 
 
-def first_actions(run: RunResult, rows: int = 20) -> Shown:
-    """The first records that need action, addresses masked; all of them, in full, are in actions.csv."""
+def first_actions(run: RunResult, rows: int = 20, *, show_addresses: bool = False) -> Shown:
+    """The first records that need action; all of them are in actions.csv.
+
+    Parameters
+    ----------
+    rows
+        How many.
+    show_addresses
+        Show addresses in full; by default they are masked.
+    """
     columns = ["system", "id", "address", "category", "fix", "due_by", "explanation"]
     frame = pd.read_csv(run.actions_path, dtype="str", keep_default_na=False, nrows=rows, usecols=columns)[columns]
-    frame["address"] = frame["address"].map(mask_address)
-    for column in ("id", "explanation"):
-        frame[column] = frame[column].map(mask_within)
+    if not show_addresses:
+        frame["address"] = frame["address"].map(mask_address)
+        for column in ("id", "explanation"):
+            frame[column] = frame[column].map(mask_within)
     return Shown(frame)
 
 
-def verdicts(done: Resubscribed) -> Shown:
-    """Every approved row's verdict and what to do about it, addresses masked; with addresses it is in verdicts.csv."""
+def large_clusters(manifest: Mapping[str, Any]) -> Shown:
+    """Persons with suspiciously many records, and the address or the record that joins most of them."""
+    rows = [
+        {
+            "person": mask_within(each["cluster"]),
+            "records": each["size"],
+            "joined by": each["joined_by"],
+            "which": each["value_masked"] or mask_within(each["uid"]),
+            "joins": each["members"],
+        }
+        for each in manifest["large_clusters"]
+    ]
+    return Shown(
+        pd.DataFrame(rows, columns=["person", "records", "joined by", "which", "joins"]),
+        "No person has suspiciously many records.",
+    )
+
+
+def timeline(why: Why) -> Shown:
+    """What happened to a person's records, as far as both systems and the ledger know, in order of time."""
+    rows = [
+        {
+            "at": iso(event.at),
+            "record": mask_within(visible(event.uid)),
+            "what": event.what,
+            "known from": "both systems",
+        }
+        for person in why.persons
+        for event in person.events()
+    ]
+    if why.ledger is not None:
+        rows += [
+            {
+                "at": step.entry.at,
+                "record": "",
+                "what": f"{step.entry.kind}: {told(step.entry, why.ledger.actors)}",
+                "known from": "the ledger",
+            }
+            for step in why.ledger.steps
+        ]
+    rows.sort(key=lambda row: row["at"])
+    return Shown(
+        pd.DataFrame(rows, columns=["at", "record", "what", "known from"]), "Nobody knows when anything happened here."
+    )
+
+
+def verdicts(done: Resubscribed, *, show_addresses: bool = False) -> Shown:
+    """Every approved row's verdict and what to do about it; it is in verdicts.csv, too.
+
+    Parameters
+    ----------
+    show_addresses
+        Show addresses in full; by default they are masked.
+    """
     frame = done.planned.check.checked.verdicts.to_pandas()
-    frame["email"] = frame["email"].map(mask_address)
-    frame["message"] = frame["message"].map(mask_within)
+    if not show_addresses:
+        frame["email"] = frame["email"].map(mask_address)
+        frame["message"] = frame["message"].map(mask_within)
     return Shown(frame.fillna(""))
 
 
