@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 import types
 from datetime import date, time
@@ -63,6 +64,9 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
             yield from _comment(_type_and_default(field))
             yield f"[{inner}]"
             yield from _entries(field.get_default(call_default_factory=True))
+            entry = _entry_of(field)
+            if entry is not None:
+                yield from _example(entry, inner, field.description or "")
         else:
             yield from _comment(section.__doc__ or "")
             yield f"[{inner}]"
@@ -72,6 +76,23 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _entry_of(field: FieldInfo) -> type[BaseModel] | None:
+    """What an entry of a table is, where it is a section of its own."""
+    arguments = get_args(field.annotation) if get_origin(field.annotation) is dict else ()
+    kind = arguments[1] if arguments else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _example(entry: type[BaseModel], path: str, description: str) -> Iterator[str]:
+    """An entry of a table, as lines to take the # away from: every setting that it may have."""
+    named = re.search(rf"\[{re.escape(path)}\.(\w+)\]", description)
+    yield ""
+    yield from _comment(entry.__doc__ or "")
+    yield f"# [{path}.{named[1] if named else 'NAME'}]"
+    for line in _sections(entry, ""):
+        yield line if line.startswith("#") or not line else f"# {line}"
 
 
 def _is_table(field: FieldInfo) -> bool:

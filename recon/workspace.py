@@ -31,8 +31,8 @@ _README = """\
 
 | here | is |
 |---|---|
-| `recon.toml` | every setting, its meaning and its default; secrets stay in the environment, under the names given there |
-| `notebooks/` | the batch job: pull, reconcile, report; and `04_resubscribe`, for approved files; they can be opened in Jupyter, too |
+| `recon.toml` | every setting, its meaning and its default; secrets stay outside, where it says |
+| `notebooks/` | the batch job: pull, reconcile, report; `04_resubscribe`, for approved files; `05_explore`, for questions; they can be opened in Jupyter, too |
 | `inbox/` | where extracts of Sales Connect and Salesforce go |
 | `snapshots/` | both datasets as they were pulled |
 | `reports/` | one folder a run: `compliance.html`, `actions.csv`, `merged.parquet`, `manifest.json`, executed notebooks |
@@ -41,6 +41,8 @@ _README = """\
     recon diff     what needs action, from the newest snapshot
     recon report   compliance.html of the newest run
     recon run      all three through the notebooks, with executed copies kept
+    recon doctor   is everything ready for a run, and what to do where it isn't
+    recon prune    deletes old runs and snapshots, never the ledger
 
 `inbox/`, `snapshots/` and `reports/` hold personal data: keep them out of repositories and shared drives.
 """

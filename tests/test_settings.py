@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel, ValidationError
@@ -38,8 +38,11 @@ def fields(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, Any]
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from fields(kind, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", field
+            continue
+        yield f"{path}{name}", field
+        entry = get_args(kind)[1] if get_origin(kind) is dict else None
+        if isinstance(entry, type) and issubclass(entry, BaseModel):
+            yield from fields(entry, f"{path}{name}.*.")
 
 
 EVERY = tuple(fields(Settings))

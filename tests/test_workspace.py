@@ -8,7 +8,7 @@ import stat
 import tomllib
 from datetime import date, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -32,8 +32,12 @@ def fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from fields(kind, (*path, name))
-        else:
-            yield (*path, name), field
+            continue
+        yield (*path, name), field
+        # An entry of a table may be a section of its own.
+        entry = get_args(kind)[1] if get_origin(kind) is dict else None
+        if isinstance(entry, type) and issubclass(entry, BaseModel):
+            yield from fields(entry, (*path, name, "CODE"))
 
 
 def test_makes_everything_a_workspace_needs(tmp_path: Path) -> None:
@@ -48,7 +52,7 @@ def test_makes_everything_a_workspace_needs(tmp_path: Path) -> None:
         assert os.name == "nt" or stat.S_IMODE((folder / name).stat().st_mode) == 0o700
     shipped = {path.name: path.read_bytes() for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
     assert {path.name: path.read_bytes() for path in (folder / "notebooks").iterdir()} == shipped
-    assert len(shipped) == 4
+    assert len(shipped) == 5
 
 
 def test_the_file_loads_to_exactly_the_defaults(tmp_path: Path) -> None:
@@ -65,19 +69,19 @@ def test_every_setting_stands_there_with_its_meaning_type_and_default() -> None:
     text = settings_file.default_text()
     raw = tomllib.loads(text)
     # With every line that is commented out taken in, each setting has to be known: names can't go stale.
-    given = re.sub(r"^# (\w+) = ", r"\1 = ", text, flags=re.MULTILINE)
+    given = re.sub(r"^# (\w+ = |\[[\w.]+\]$)", r"\1", text, flags=re.MULTILINE)
     everything = tomllib.loads(given)
     seen = set()
     for path, field in fields(Settings):
         section: Any = raw
         for part in path[:-1]:
-            section = section[part]
+            section = section.get(part, {})
         whole: Any = everything
         for part in path:
             assert part in whole, path
             whole = whole[part]
         default = field.get_default(call_default_factory=True)
-        assert (path[-1] in section) == (default is not None), path
+        assert (path[-1] in section) == (default is not None and "CODE" not in path), path
         assert " ".join(field.description.split()) in " ".join(text.replace("\n# ", " ").split()), path
         seen.add(path)
     assert len(seen) == len(re.findall(r"Default:\s", text))
