@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from recon.report.context import Report
 
 
+_ESCAPED = re.compile(r"\\[0-9a-f]{6}$", re.ASCII)
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)", re.ASCII)
 
 
@@ -52,14 +53,12 @@ def render_html(report: Report) -> str:
 
 def css_string(text: str) -> str:
     """The text as a CSS string in which only letters, digits, dot, hyphen and blank stand for themselves."""
-    return (
-        '"'
-        + "".join(
-            char if char.isascii() and (char.isalnum() or char in ".- ") else f"\\{ord(char):06x}"
-            for char in visible(text)
-        )
-        + '"'
-    )
+    told = ""
+    for char in visible(text):
+        # A blank after an escape would count as the escape's end.
+        plain = char.isascii() and (char.isalnum() or char in ".-" or (char == " " and not _ESCAPED.search(told)))
+        told += char if plain else f"\\{ord(char):06x}"
+    return f'"{told}"'
 
 
 def _style(report: Report) -> str:

@@ -33,8 +33,9 @@ for (const table of document.querySelectorAll("table[data-tools]")) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "sort";
-    button.append(...head.childNodes);
-    head.append(button);
+    // The head's own text stays outside: a browser that prints repeats it, but no button.
+    button.setAttribute("aria-label", "Sort by " + head.textContent.trim());
+    head.append(" ", button);
     button.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
       for (const other of heads) other.removeAttribute("aria-sort");
