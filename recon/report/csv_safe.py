@@ -32,7 +32,10 @@ def neutralise(text: str) -> str:
 
 
 def restore(text: str) -> str:
-    """What `neutralise` was given, for reading back a file that recon itself wrote."""
+    """What `neutralise` was given, for showing what stands in a file that recon itself wrote.
+
+    A text that had a quote before a formula of its own loses it, too: what has to be exact is read from the files for machines.
+    """
     return text[1:] if text[:1] == "'" and _PYTHON.match(text[1:]) else text
 
 
