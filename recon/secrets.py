@@ -186,7 +186,8 @@ def privacy_fault(path: Path) -> tuple[str, str] | None:
         return f"{path} can't be used: {error.strerror}.", "Write the path of the file that holds it."
     if not stat.S_ISREG(said.st_mode):
         return f"{path} is no file.", "Write the path of the file that holds it."
-    for each in (path.absolute(), real):
+    # As it is written, without its "..", and as it is.
+    for each in (Path(os.path.abspath(path)), real):  # noqa: PTH100 - resolve() would follow links
         for folder in each.parents:
             if (folder / _RECON_TOML).exists():
                 return (
