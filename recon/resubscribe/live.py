@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recon.errors import AccessRefused, IncompletePull, SourceError
-from recon.sources.gateway import column_keys, person_row
+from recon.sources.gateway_person import PersonReader
 from recon.sources.ids import salesforce_id_18
 from recon.sources.rest_query import rest_pages
 
@@ -148,8 +148,7 @@ class LivePeople:
     """
 
     def __init__(self, client: GatewayClient, columns: Mapping[str, str]) -> None:
-        self._client = client
-        self._keys = column_keys(columns)
+        self._reader = PersonReader(client, columns)
 
     def read(self, step: Step) -> Seen:
         """Read a person.
@@ -157,24 +156,11 @@ class LivePeople:
         Raises
         ------
         SourceError
-            If the gateway can't be read, or answers with somebody else.
+            If the gateway can't be read, answers with somebody else, or its address for a person is wrong.
         """
-        try:
-            item = self._client.person(step.id)
-        except SourceError as error:
-            if error.status in (404, 410):
-                return Seen(gone="missing")
-            raise
-        return self.seen(step, item)
-
-    def seen(self, step: Step, item: object) -> Seen:
-        """A person as the gateway answered it. Errors as `read`."""
-        row = person_row(item, self._keys)
-        if row["person_id"] != step.id:
-            raise SourceError(
-                "the gateway answered with another person than the one that was asked for.",
-                hint="Check sales_connect.gateway.person_path.",
-            )
+        row = self._reader.read(step.id)
+        if row is None:
+            return Seen(gone="missing")
         return Seen(
             values=(row["unsubscribed"],),
             email=row["email"],

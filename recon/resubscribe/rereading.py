@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from recon.errors import AccessRefused, IncompletePull, SourceError
 from recon.resubscribe.live import moment
-from recon.sources.gateway import column_keys, person_row
+from recon.sources.gateway_person import PersonReader
 from recon.sources.ids import salesforce_id_18, to_18
 from recon.sources.rest_query import rest_pages
 
@@ -161,7 +161,7 @@ class LivePeople:
     """
 
     def __init__(self, client: GatewayClient, columns: Mapping[str, str], as_of: datetime) -> None:
-        self._client, self._keys, self._as_of = client, column_keys(columns), as_of
+        self._reader, self._as_of = PersonReader(client, columns), as_of
 
     def read(self, ids: Iterable[str], progress: Progress) -> dict[str, Now]:
         """Read people, by `system:id`. Raises SourceError."""
@@ -174,19 +174,10 @@ class LivePeople:
         return found
 
     def _one(self, person_id: str) -> Now:
-        try:
-            item = self._client.person(person_id)
-        except SourceError as error:
-            if error.status in (404, 410):
-                return Now(f"sales_connect:{person_id}", self._as_of, gone="missing")
-            raise
-        row = person_row(item, self._keys)
-        if row["person_id"] != person_id:
-            raise SourceError(
-                "the gateway answered with another person than the one that was asked for.",
-                hint="Check sales_connect.gateway.person_path.",
-            )
-        return _person(row, self._as_of)
+        row = self._reader.read(person_id)
+        return (
+            Now(f"sales_connect:{person_id}", self._as_of, gone="missing") if row is None else _person(row, self._as_of)
+        )
 
 
 class Extracted:

@@ -139,6 +139,29 @@ def column_keys(mapped: Mapping[str, str]) -> dict[str, str]:
     return {name: mapped.get(name, name) for name in PEOPLE.names}
 
 
+def listed(client: GatewayClient, keys: Mapping[str, str], most: int) -> list[str]:
+    """The ids of the first people whom the gateway lists.
+
+    Parameters
+    ----------
+    keys
+        From `column_keys`.
+    most
+        How many.
+
+    Raises
+    ------
+    IncompletePull, SourceError
+        As `read_gateway`.
+    """
+    items = _at(client.page(None, most), client.settings.items_key)
+    if not isinstance(items, list):
+        raise SourceError(f"the gateway's answer has no list at {client.settings.items_key!r}.", hint=_KEYS)
+    seen = _Pages()
+    _take(items[:most], keys, seen)
+    return [row["person_id"] for row in seen.rows]
+
+
 def person_row(item: object, keys: Mapping[str, str]) -> dict[str, Any]:
     """One person of the gateway as a row of `recon.tables.PEOPLE`.
 

@@ -23,6 +23,8 @@ class GatewayClient:
 
     Attributes
     ----------
+    settings
+        Where the gateway is, and how its answers look.
     host
         The gateway's host, for people to read.
 
@@ -38,7 +40,7 @@ class GatewayClient:
         environ: Mapping[str, str],
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._sleep = sleep
         self._base = checked_address(settings.url or "", setting="sales_connect.gateway.url")
         token = secret(
@@ -82,7 +84,7 @@ class GatewayClient:
 
     def page(self, cursor: str | None, size: int) -> Any:
         """One page of people as the gateway answers it."""
-        settings = self._settings
+        settings = self.settings
         params = {settings.page_parameter: str(size)}
         if cursor is not None:
             params[settings.cursor_parameter] = cursor
@@ -96,7 +98,7 @@ class GatewayClient:
         SourceError
             If the gateway refuses; with status 404 where it has no such person.
         """
-        return self._get("a person", placed(self._settings.person_path, person_id), "person_path", {})
+        return self._get("a person", placed(self.settings.person_path, person_id), "person_path", {})
 
     def write_once(self, path: str, body: Mapping[str, str]) -> requests.Response:
         """Send one change, once: no repetition, no redirect is followed, whatever the answer.
@@ -112,18 +114,18 @@ class GatewayClient:
         return f"{self._base}/{path.lstrip('/')}"
 
     def _get(self, what: str, path: str, setting: str, params: Mapping[str, str]) -> Any:
-        for attempt in range(self._settings.retries + 1):
+        for attempt in range(self.settings.retries + 1):
             try:
                 # A redirect could lead the token to another host; a gateway's address is set right instead.
                 response = self._session.get(self._address(path), params=params, allow_redirects=False)
                 if response.status_code == requests.codes.ok:
                     return response.json()
             except requests.RequestException as error:
-                if attempt == self._settings.retries or not broke_off(error):
+                if attempt == self.settings.retries or not broke_off(error):
                     raise broken("the gateway", what, error) from None
             else:
-                raise _refused(self._settings, what, response, setting)
-            self._sleep(self._settings.backoff_seconds * 2**attempt)
+                raise _refused(self.settings, what, response, setting)
+            self._sleep(self.settings.backoff_seconds * 2**attempt)
         raise AssertionError("the last try returns or raises")
 
 
@@ -143,6 +145,12 @@ def placed(path: str, person_id: str) -> str:
 def _refused(settings: GatewaySettings, what: str, response: requests.Response, setting: str) -> SourceError:
     status = response.status_code
     text = f"the gateway refused {what}: status {status}."
+    if status in (requests.codes.not_found, requests.codes.gone) and _is_page(response):
+        # No gateway says so: its status must not be taken for its own word.
+        return SourceError(
+            f"{what} could not be read from the gateway: a web page came instead, with status {status}.",
+            hint=f"A proxy may stand in between: check sales_connect.gateway.url and {setting}.",
+        )
     if status in (requests.codes.unauthorized, requests.codes.forbidden):
         return AccessRefused(text, hint=f"Check the token in {settings.token_env} and what it may read.", status=status)
     if status == requests.codes.not_found or 300 <= status < 400:
@@ -150,3 +158,8 @@ def _refused(settings: GatewaySettings, what: str, response: requests.Response, 
     else:
         hint = "Run again later; every try that the settings allow was made."
     return SourceError(text, hint=hint, status=status)
+
+
+def _is_page(response: requests.Response) -> bool:
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml") or response.content.lstrip()[:1] == b"<"
