@@ -1,6 +1,6 @@
 """The report: compliance.html, what an auditor or a privacy officer reads.
 
-`build` reads a run folder and writes one HTML file into it, without script or network: a folder in, a page out.
+`build` reads a run folder and writes one HTML file into it, which needs no network and is readable without its one script: a folder in, a page out.
 """
 
 from __future__ import annotations

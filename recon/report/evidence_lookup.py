@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.errors import ReconError
 from recon.ledger.errors import LedgerError
+from recon.report.context_proof import LedgerPoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from recon.clock import Clock
     from recon.ledger import Checkpoint
     from recon.report.approved_run import ApprovedRun
+    from recon.report.manifest import Manifest
+    from recon.report.mask import Veil
     from recon.settings import Settings
 
 
@@ -126,3 +129,28 @@ def newest_checkpoint(
             f"{file}: the ledger's checkpoint can't be read: {error}.",
             hint="Hold the ledger against a copy from elsewhere: `recon ledger verify --checkpoint FILE`.",
         ) from error
+
+
+def ledger_point(run: Path, manifest: Manifest, settings: Settings, veil: Veil) -> LedgerPoint | None:
+    """The checkpoint as the page shows it; None where the workspace has no ledger yet.
+
+    Raises
+    ------
+    ReconError
+        If the file that holds it can't be read.
+    """
+    found = newest_checkpoint(run, manifest.ledger, settings)
+    if found is None:
+        return None
+    point, file = found
+    own = file.parent == run
+    return LedgerPoint(
+        size=point.size,
+        head=point.head,
+        time=point.time,
+        tool=veil.text(point.tool),
+        signed=point.signature is not None,
+        line=point.line(),
+        place="taken by this run" if own else "the workspace’s newest; this run itself wrote nothing to the ledger",
+        file=veil.text(f"{run.name}/{file.name}" if own else f"{file.parent.name}/{file.name}"),
+    )

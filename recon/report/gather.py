@@ -29,10 +29,10 @@ from recon.report.context import (
     Tonight,
     Trend,
 )
-from recon.report.gather_proof import proof_notes
 from recon.report.mask import Veil
 from recon.report.settings_rows import setting_groups, shown_value
 from recon.report.words import TITLES, banner, plural, sentence
+from recon.report.words_proof import proof_notes
 from recon.settings import ActionSettings, ClusterSettings, Settings, SyncSettings
 
 if TYPE_CHECKING:

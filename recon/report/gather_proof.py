@@ -11,7 +11,6 @@ from recon.report.context import Count
 from recon.report.context_proof import (
     ApprovedFile,
     Effect,
-    LedgerPoint,
     OtherRun,
     Proof,
     RefusedRow,
@@ -21,9 +20,9 @@ from recon.report.context_proof import (
     UndoPlan,
     Verification,
 )
-from recon.report.evidence_lookup import Looked, look_up, newest_checkpoint
+from recon.report.evidence_lookup import Looked, ledger_point, look_up
 from recon.report.rows import SENTENCE
-from recon.report.words import SYSTEMS, plural
+from recon.report.words import SYSTEMS
 from recon.report.words_proof import LINKS, OUTCOMES, SOURCES, STATES, stopping
 from recon.report.workspace_runs import planned_runs
 from recon.resubscribe.codes import BY_NAME
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
     from recon.clock import Clock
     from recon.report.context import State
-    from recon.report.context_proof import Tone
+    from recon.report.context_proof import LedgerPoint, Tone
     from recon.report.manifest import Manifest
     from recon.report.mask import Veil
     from recon.report.persons import Persons
@@ -69,7 +68,7 @@ def gather_proof(
     """
     found = read_approved_run(run, manifest.run_id)
     others = list(planned_runs(settings.run.reports, run))
-    ledger = _ledger(run, manifest, settings, veil)
+    ledger = ledger_point(run, manifest, settings, veil)
     unverified = tuple(
         OtherRun(veil.text(each.plan["run_id"]), _finished(each.applied), why)
         for each in others
@@ -116,24 +115,6 @@ def _without_file(unverified: tuple[OtherRun, ...], ledger: LedgerPoint | None) 
         notes=(),
         ledger=ledger,
         state="watch" if unverified else None,
-    )
-
-
-def _ledger(run: Path, manifest: Manifest, settings: Settings, veil: Veil) -> LedgerPoint | None:
-    found = newest_checkpoint(run, manifest.ledger, settings)
-    if found is None:
-        return None
-    point, file = found
-    own = file.parent == run
-    return LedgerPoint(
-        size=point.size,
-        head=point.head,
-        time=point.time,
-        tool=veil.text(point.tool),
-        signed=point.signature is not None,
-        line=point.line(),
-        place="taken by this run" if own else "the workspace’s newest; this run itself wrote nothing to the ledger",
-        file=veil.text(f"{run.name}/{file.name}" if own else f"{file.parent.name}/{file.name}"),
     )
 
 
@@ -406,19 +387,3 @@ class _Gathering:
 
     def _text(self, text: object, limit: int = 120) -> str:
         return self._veil.text(_NOT_SAID if text is None or text == "" else str(text), limit)
-
-
-def proof_notes(proof: Proof) -> tuple[str, ...]:
-    """The banner's sentences about resubscribes: what something undid, what failed to be verified, and other runs that wait for it."""
-    notes = []
-    count = proof.verification.reverted
-    if count:
-        notes.append(
-            f"{plural(count, 'resubscribed record was', 'resubscribed records were')} opted out again by another record: see “Verification”."
-        )
-    elif proof.applied_at and proof.verification.at is None:
-        notes.append("The resubscribes of this run are not yet verified.")
-    if proof.unverified_runs:
-        others = plural(len(proof.unverified_runs), "other run waits", "other runs wait")
-        notes.append(f"{others} for verification: see “Verification”.")
-    return tuple(notes)

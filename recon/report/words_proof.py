@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from recon.report.words import plural
 from recon.resubscribe.codes import BY_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from recon.report.context_proof import Tone
+    from recon.report.context_proof import Proof, Tone
 
 #: Outcome -> its words and tone.
 OUTCOMES: dict[str, tuple[str, Tone]] = {
@@ -67,3 +68,19 @@ def stopping(codes: Sequence[str], message: str) -> dict[str, bool]:
         place = end + len(remedy) if end >= 0 else place
         found[code] = _WARNING not in part
     return found
+
+
+def proof_notes(proof: Proof) -> tuple[str, ...]:
+    """The banner's sentences about resubscribes: what something undid, what failed to be verified, and other runs that wait for it."""
+    notes = []
+    count = proof.verification.reverted
+    if count:
+        notes.append(
+            f"{plural(count, 'resubscribed record was', 'resubscribed records were')} opted out again by another record: see “Verification”."
+        )
+    elif proof.applied_at and proof.verification.at is None:
+        notes.append("The resubscribes of this run are not yet verified.")
+    if proof.unverified_runs:
+        others = plural(len(proof.unverified_runs), "other run waits", "other runs wait")
+        notes.append(f"{others} for verification: see “Verification”.")
+    return tuple(notes)
