@@ -166,6 +166,11 @@ RECORDS = Table(
         Column("first_name", "string", "first name"),
         Column("last_name", "string", "last name"),
         Column("modified_at", "time", "when the record was last changed (LastModifiedDate)"),
+        Column(
+            "account_id",
+            "string",
+            "of a person account's Contact: the Account that it is, 18 characters, by which it is written; null for all others",
+        ),
     ),
 )
 

@@ -57,7 +57,7 @@ class TestShapes:
         assert RECORDS.names == [
             *("record_id", "object", "email", "opted_out", "has_opted_out_of_email", "sales_opt_out", "opted_out_at"),
             *("resubscribed_at", "is_converted", "converted_contact_id", "is_deleted", "first_name", "last_name"),
-            "modified_at",
+            *("modified_at", "account_id"),
         ]
         assert MERGED.names == [
             *("system", "id", "object", "email", "address", "opted_out", "cluster", "merged_opted_out"),

@@ -13,8 +13,11 @@ from recon.errors import UsageError
 from recon.sandbox.population_cases import CASES
 from recon.sandbox.population_rows import OptOut, Rows
 from recon.sandbox.population_shapes import SHAPES
+from recon.sandbox.salesforce.person_accounts import new_person_account
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from recon.sandbox.store import Store
 
 # How ordinary people are.
@@ -22,6 +25,7 @@ _LINKED = 0.7
 _MATCHED = 0.05  # the same address on both sides, no link, and nothing to disagree about
 _OPTED_OUT = 0.06
 _SALESFORCE_ONLY = 0.25  # Leads and Contacts that Sales Connect doesn't have, for every person
+_PERSON_ACCOUNTS = 0.005, 4  # for every person, and at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,21 @@ def populate(store: Store, people: int = 1000, seed: int = 1) -> Population:
         for _ in range(round(people * _SALESFORCE_ONLY)):
             _salesforce_only(rows)
         rows.flush()
+        planted = {uid for found in (*cases.values(), *shapes.values()) for uid in found}
+        share, least = _PERSON_ACCOUNTS
+        _person_accounts(store, db, max(least, round(people * share)), planted)
     return Population(seed, rows.counts, cases, shapes)
+
+
+def _person_accounts(store: Store, db: sqlite3.Connection, number: int, planted: set[str]) -> None:
+    """Make some ordinary Contacts person accounts, every other one opted out. Nothing that recon compares changes by that."""
+    for out in (0, 1):
+        found = db.execute(
+            "SELECT Id FROM contact WHERE NOT IsDeleted AND HasOptedOutOfEmail = ? ORDER BY Id DESC", (out,)
+        )
+        ids = [row["Id"] for row in found if f"salesforce:{row['Id']}" not in planted]
+        for contact in ids[: number // 2 + (out < number % 2)]:
+            new_person_account(store, contact)
 
 
 def _ordinary(rows: Rows) -> None:

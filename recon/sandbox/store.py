@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from recon.errors import ReconError
@@ -35,7 +35,13 @@ CREATE TABLE contact (
     CreatedDate TEXT NOT NULL, LastModifiedDate TEXT NOT NULL, LastModifiedById TEXT NOT NULL, SystemModstamp TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX contact_email ON contact (Email COLLATE NOCASE);
--- LeadHistory and ContactHistory: Parent is LeadId or ContactId on the wire.
+-- A person account's own fields are its Contact's.
+CREATE TABLE account (
+    Id TEXT PRIMARY KEY, Name TEXT, IsPersonAccount INTEGER NOT NULL DEFAULT 0, PersonContactId TEXT,
+    MasterRecordId TEXT, IsDeleted INTEGER NOT NULL DEFAULT 0,
+    CreatedDate TEXT NOT NULL, LastModifiedDate TEXT NOT NULL, LastModifiedById TEXT NOT NULL, SystemModstamp TEXT NOT NULL
+) WITHOUT ROWID;
+-- LeadHistory, ContactHistory and AccountHistory: Parent is LeadId, ContactId or AccountId on the wire.
 CREATE TABLE history (
     Id TEXT PRIMARY KEY, Object TEXT NOT NULL, Parent TEXT NOT NULL, Field TEXT NOT NULL, OldValue TEXT, NewValue TEXT,
     CreatedById TEXT NOT NULL, CreatedDate TEXT NOT NULL
@@ -134,6 +140,8 @@ class Store:
                 db.executemany("INSERT INTO config VALUES (?, ?)", DEFAULT_CONFIG.items())
             elif not {"config", "lead", "contact", "person"} <= tables:
                 raise sqlite3.DatabaseError("it holds other tables")
+            elif "account" not in tables:  # made before there were person accounts
+                db.execute(next(part for part in SCHEMA.split(";\n") if "CREATE TABLE account " in part))
 
     def close(self) -> None:
         """Close the database."""
@@ -161,9 +169,10 @@ class Store:
             return self._db.serialize()
 
     def restore(self, saved: bytes) -> None:
-        """Put back what was there; what was changed since is forgotten. For a store in memory."""
-        with self._lock:
-            self._db.deserialize(saved)
+        """Put back what was there; what was changed since is forgotten."""
+        with closing(sqlite3.connect(":memory:")) as source, self._lock:
+            source.deserialize(saved)
+            source.backup(self._db)
 
     def now(self) -> str:
         """The clock's moment, as the store keeps it."""

@@ -5,7 +5,7 @@ Source of the labels: AdobeDocs, "Syncing Unsubscribes with Salesforce"; the fie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from recon.errors import AccessRefused, SourceError
@@ -20,8 +20,14 @@ STANDARD_FIELD = "HasOptedOutOfEmail"
 #: The custom field's labels, under the product's three names.
 LABELS = ("Marketo Sales Opt Out", "MSE - Opt Out", "MSC - Opt Out")
 
+#: What tells a person account's Contact, where the org has person accounts.
+PERSON_ACCOUNT = ("IsPersonAccount", "AccountId")
+
+#: The record that a deleted one was merged into.
+MASTER = "MasterRecordId"
+
 _LEAD_ONLY = ("IsConverted", "ConvertedContactId")
-_CHECKBOXES = ("IsConverted", "IsDeleted")
+_CHECKBOXES = ("IsConverted", "IsPersonAccount", "IsDeleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,10 @@ class ObjectFields:
         The fields in the order of the query. SystemModstamp stands last: its form is fixed, so a row that was cut short is seen.
     read_only
         Those of `targets` that the user may not write: a pull works, setting or clearing them will not.
+    person_accounts
+        Has the org person accounts, as far as the user can see? Of Contact alone.
+    person_targets, person_read_only
+        The same as `targets` and `read_only` on a person account's Account; empty where the user can't see them all.
     """
 
     object: ObjectName
@@ -50,6 +60,9 @@ class ObjectFields:
     standard_visible: bool
     select: tuple[str, ...]
     read_only: tuple[str, ...]
+    person_accounts: bool = False
+    person_targets: tuple[str, ...] = ()
+    person_read_only: tuple[str, ...] = ()
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -62,8 +75,28 @@ class ObjectFields:
         return f"SELECT {', '.join(self.select)} FROM {self.object}"  # noqa: S608 - names that describe gave, no user's text
 
 
+def on_account(field: str) -> str:
+    """A Contact's field as a person account's Account names it.
+
+    Source: Salesforce Help, Person Accounts: `PersonHasOptedOutOfEmail`; of a custom field, the name with `__pc`. No org was at hand to see it.
+
+    >>> on_account("HasOptedOutOfEmail"), on_account("Sales_Opt_Out__c")
+    ('PersonHasOptedOutOfEmail', 'Sales_Opt_Out__pc')
+    """
+    return f"{field[:-3]}__pc" if field.endswith("__c") else f"Person{field}"
+
+
+def on_contact(field: str) -> str:
+    """The other way round; other names stay as they are.
+
+    >>> on_contact("PersonHasOptedOutOfEmail"), on_contact("Sales_Opt_Out__pc"), on_contact("HasOptedOutOfEmail")
+    ('HasOptedOutOfEmail', 'Sales_Opt_Out__c', 'HasOptedOutOfEmail')
+    """
+    return f"{field[:-4]}__c" if field.endswith("__pc") else field.removeprefix("Person")
+
+
 def discover(connection: Connection, settings: SalesforceSettings) -> tuple[ObjectFields, ObjectFields]:
-    """Describe Lead and Contact, and find the opt-out fields.
+    """Describe Lead and Contact, and find the opt-out fields; where there are person accounts, those of Account, too.
 
     Returns
     -------
@@ -100,6 +133,7 @@ def _of_object(connection: Connection, settings: SalesforceSettings, name: Objec
         *((custom,) if custom else ()),
     )
     targets = opt_outs if standard_counts else tuple(field for field in opt_outs if field == custom)
+    person_accounts = name == "Contact" and fields.keys() >= set(PERSON_ACCOUNT)
     select = (
         "Id",
         "Email",
@@ -107,6 +141,8 @@ def _of_object(connection: Connection, settings: SalesforceSettings, name: Objec
         "LastName",
         *opt_outs,
         *(_LEAD_ONLY if name == "Lead" else ()),
+        *(PERSON_ACCOUNT if person_accounts else ()),
+        *((MASTER,) if MASTER in fields else ()),
         "IsDeleted",
         "LastModifiedDate",
         "SystemModstamp",
@@ -120,7 +156,22 @@ def _of_object(connection: Connection, settings: SalesforceSettings, name: Objec
             "Set Field-Level Security, for the user's profile or permission set.",
         )
     read_only = tuple(field for field in targets if fields[field].get("updateable") is not True)
-    return ObjectFields(name, targets, custom, standard_visible, select, read_only)
+    found = ObjectFields(name, targets, custom, standard_visible, select, read_only)
+    return _with_person_accounts(connection, found) if person_accounts else found
+
+
+def _with_person_accounts(connection: Connection, contact: ObjectFields) -> ObjectFields:
+    """Add what Account says about the same fields. Hidden ones are no fault: reading doesn't need them."""
+    try:
+        described = connection.get("the fields of Account", "sobjects/Account/describe")
+    except AccessRefused:
+        return replace(contact, person_accounts=True)
+    fields = _fields(described, "Account")
+    targets = tuple(on_account(field) for field in contact.targets)
+    if not fields.keys() >= set(targets):
+        return replace(contact, person_accounts=True)
+    locked = tuple(field for field in targets if fields[field].get("updateable") is not True)
+    return replace(contact, person_accounts=True, person_targets=targets, person_read_only=locked)
 
 
 def _fields(described: Any, name: str) -> dict[str, dict[str, Any]]:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from recon.progress import Progress
-    from recon.sources.discovery import ObjectName
     from recon.sources.salesforce_session import Connection
 
 TIME = pa.timestamp("us", tz="UTC")
@@ -46,8 +45,8 @@ class History:
     note: str
 
 
-def read_history(connection: Connection, name: ObjectName, fields: Sequence[str], progress: Progress) -> History:
-    """Read all changes of some checkboxes, deleted records' included.
+def read_history(connection: Connection, name: str, fields: Sequence[str], progress: Progress) -> History:
+    """Read all changes of some checkboxes of Lead, Contact or Account, deleted records' included.
 
     Raises
     ------
@@ -74,6 +73,42 @@ def read_history(connection: Connection, name: ObjectName, fields: Sequence[str]
     if without:
         note += f"; none of {', '.join(without)}, which may not be tracked"
     return History(rows, note)
+
+
+def with_person_accounts(
+    connection: Connection,
+    contacts: History,
+    accounts: Mapping[str, str],
+    fields: Mapping[str, str],
+    progress: Progress,
+) -> History:
+    """Add what the history of person accounts says to that of the Contacts that they are.
+
+    Salesforce doesn't document where a change of a person account's opt-out stands. It is looked for under both records, and on the Account by
+    both names of the field.
+
+    Parameters
+    ----------
+    accounts
+        Account -> Contact, 18 characters.
+    fields
+        The Account's name of each field -> the Contact's.
+    """
+    read = read_history(connection, "Account", [*fields, *fields.values()], progress)
+    parents = [accounts.get(parent) for parent in read.rows.column("parent").to_pylist()]
+    names = [fields.get(field, field) for field in read.rows.column("field").to_pylist()]
+    rows = pa.table(
+        [
+            pa.array(parents, pa.string()),
+            pa.array(names, pa.string()),
+            read.rows.column("value"),
+            read.rows.column("at"),
+        ],
+        schema=_SCHEMA,
+    )
+    rows = rows.filter(pc.is_valid(rows.column("parent")))
+    told = f"{rows.num_rows} changes" if read.rows.num_rows or "not readable" not in read.note else read.note
+    return History(pa.concat_tables([contacts.rows, rows]), f"{contacts.note}; of person accounts {told}")
 
 
 def _page(rows: Sequence[Mapping[str, Any]], parent: str, history: str) -> pa.Table:

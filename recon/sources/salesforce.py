@@ -21,8 +21,8 @@ from recon.errors import IncompletePull
 from recon.sources.base import Extract, Input
 from recon.sources.bulk_query import bulk_query
 from recon.sources.content import content_hash
-from recon.sources.discovery import STANDARD_FIELD, ObjectFields, discover
-from recon.sources.history import History, opt_out_dates, read_history
+from recon.sources.discovery import STANDARD_FIELD, ObjectFields, discover, on_account
+from recon.sources.history import History, opt_out_dates, read_history, with_person_accounts
 from recon.sources.ids import to_18
 from recon.sources.rest_query import count, rest_pages
 from recon.sources.salesforce_session import connect
@@ -139,6 +139,10 @@ def read_records(
         part = received[fields.object]
         with pull.counting(fields.object):
             history = read_history(connection, fields.object, fields.targets, progress)
+            accounts = _person_accounts(fields, part.rows)
+            if accounts and fields.person_targets:
+                names = {on_account(field): field for field in fields.targets}
+                history = with_person_accounts(connection, history, accounts, names, progress)
         tables.append(_records(fields, part.rows, history))
         inputs.append(pull.input(fields, part, history))
     table = pa.concat_tables(tables).sort_by("record_id")
@@ -240,6 +244,7 @@ class _Pull:
                 "opt_out_fields_read_only": list(fields.read_only),
                 "standard_field_visible": fields.standard_visible,
                 "history": history.note,
+                **_person_details(fields, part.rows),
                 **part.details,
             },
         )
@@ -279,7 +284,7 @@ def _typed(fields: ObjectFields, texts: pa.Table) -> pa.Table:
             columns[column] = ids
         elif column in fields.flags:
             columns[column] = _flags(values, ids, f"{name}.{column}")
-        elif column == "ConvertedContactId":
+        elif column in ("ConvertedContactId", "AccountId"):
             columns[column] = _link(values, ids, f"{name}.{column}")
         elif column in ("LastModifiedDate", "SystemModstamp"):
             columns[column] = _times(values, ids, f"{name}.{column}")
@@ -353,7 +358,30 @@ def _records(fields: ObjectFields, rows: pa.Table, history: History) -> pa.Table
         columns["sales_opt_out"] = rows.column(fields.custom_field)
     if fields.object == "Lead":
         columns["converted_contact_id"] = rows.column("ConvertedContactId")
+    if fields.person_accounts:
+        columns["account_id"] = pc.if_else(
+            rows.column("IsPersonAccount"), rows.column("AccountId"), pa.scalar(None, pa.string())
+        )
     return RECORDS.conform(pa.table(columns))
+
+
+def _person_accounts(fields: ObjectFields, rows: pa.Table) -> dict[str, str]:
+    """Account -> Contact of the person accounts among some Contacts."""
+    if not fields.person_accounts:
+        return {}
+    those = rows.filter(pc.and_(rows.column("IsPersonAccount"), pc.is_valid(rows.column("AccountId"))))
+    return dict(zip(those.column("AccountId").to_pylist(), those.column("Id").to_pylist(), strict=True))
+
+
+def _person_details(fields: ObjectFields, rows: pa.Table) -> Details:
+    """What the manifest says about person accounts, in an org that has them."""
+    if not fields.person_accounts:
+        return {}
+    return {
+        "person_accounts": pc.sum(rows.column("IsPersonAccount"), min_count=0).as_py(),
+        "person_account_fields": list(fields.person_targets),
+        "person_account_fields_read_only": list(fields.person_read_only),
+    }
 
 
 def _any(flags: Iterable[pa.ChunkedArray]) -> pa.ChunkedArray:

@@ -185,6 +185,7 @@ class TestDataLoader:
                 "first_name": as_read(record["FirstName"]),
                 "last_name": as_read(record["LastName"]),
                 "modified_at": moment(record["LastModifiedDate"]),
+                "account_id": None,
             }
 
     def test_leads_are_not_taken_for_contacts(self, store: Store, tmp_path: Path) -> None:

@@ -44,8 +44,10 @@ def test_the_list_names_every_object_and_where_it_is(sf: Server) -> None:
     assert names == [
         "Lead",
         "Contact",
+        "Account",
         "LeadHistory",
         "ContactHistory",
+        "AccountHistory",
         "Individual",
         "ContactPointTypeConsent",
     ]

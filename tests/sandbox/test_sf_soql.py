@@ -286,7 +286,7 @@ def test_everything_else_is_refused_as_malformed(people: Server, query: str) -> 
         ("SELECT Id FROM Lead ORDER BY Nope", "INVALID_FIELD"),
         ("SELECT COUNT(Nope) FROM Lead", "INVALID_FIELD"),
         ("SELECT AccountId FROM Lead", "INVALID_FIELD"),
-        ("SELECT Account.Name FROM Contact", "INVALID_FIELD"),
+        ("SELECT Account.PersonEmail FROM Contact", "INVALID_FIELD"),
         ("SELECT Owner.Name FROM Lead", "INVALID_FIELD"),
         ("SELECT Individual.Nope FROM Lead", "INVALID_FIELD"),
         ("SELECT ConvertedContact.Individual.Id FROM Lead", "INVALID_FIELD"),

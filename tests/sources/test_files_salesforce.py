@@ -71,6 +71,7 @@ def test_leads_as_data_loader_writes_them(tmp_path: Path) -> None:
         "first_name": "Ann",
         "last_name": "Lee",
         "modified_at": datetime(2026, 11, 1, tzinfo=UTC),
+        "account_id": None,
     }
     assert (second["record_id"], second["converted_contact_id"]) == (LEAD[1], CONTACT[0])
     assert (second["is_converted"], second["is_deleted"]) == (True, True)

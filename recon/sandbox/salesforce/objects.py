@@ -1,8 +1,8 @@
 """The objects and fields of the sandbox's org, and what of them the logged-in user may see and edit.
 
-The config keys that change the picture: ``custom_field_installed`` ("false" hides the custom checkbox), ``fls`` (JSON, like
-``{"Lead.HasOptedOutOfEmail": "hidden"}`` or ``"read_only"``) and ``extra_fields`` (JSON list of ``{object, name, label}``:
-further custom checkboxes, always false).
+The config keys that change the picture: ``custom_field_installed`` ("false" hides the custom checkbox), ``person_accounts`` ("true" shows
+what there is in an org with person accounts alone), ``fls`` (JSON, like ``{"Lead.HasOptedOutOfEmail": "hidden"}`` or ``"read_only"``) and
+``extra_fields`` (JSON list of ``{object, name, label}``: further custom checkboxes, always false).
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ class Field:
         The expression over the object's table that gives the stored value.
     tracked
         A change writes a row of field history.
+    of_contact
+        On Account: the field of a person account's Contact that it is.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Field:
     tracked: bool = False
     reference_to: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
+    of_contact: str | None = None
 
     @property
     def relationship(self) -> str | None:
@@ -140,6 +143,33 @@ _PERSON = (
     _field("LastModifiedById", "Last Modified By ID", "reference", reference_to=("User",)),
 )
 _CUSTOM = _field(CUSTOM_FIELD, "Marketo Sales Opt Out", "boolean", custom=True, updateable=True, tracked=True)
+
+#: What only an org with person accounts has.
+_WITH_PERSON_ACCOUNTS = frozenset({"IsPersonAccount", "PersonContactId"})
+# Unqualified names in the inner query are the Account's: it has no AccountId, and the Contact no PersonContactId.
+_IS_PERSON = _field(
+    "IsPersonAccount",
+    "Is Person Account",
+    "boolean",
+    sql="coalesce(AccountId IN (SELECT a.Id FROM account AS a WHERE a.IsPersonAccount = 1), 0)",
+)
+
+
+def _person_account_fields() -> tuple[Field, ...]:
+    """The fields of a person account that are its Contact's: `PersonEmail`, and of a custom field the name with ``__pc``.
+
+    That they are named so is Salesforce's documentation. That the Contact's own can't be written is assumed, and nowhere confirmed.
+    """
+    found = []
+    for field in (*_PERSON, _CUSTOM):
+        if field.name in ("Name", "LastModifiedById"):
+            continue
+        named = field.name if field.name in ("FirstName", "LastName") else f"Person{field.name}"
+        if field.custom:
+            named = f"{field.name.removesuffix('__c')}__pc"
+        sql = f"(SELECT c.{field.sql} FROM contact AS c WHERE c.Id = PersonContactId)"  # noqa: S608 - names of this module
+        found.append(replace(field, name=named, sql=sql, required=False, of_contact=field.name))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,10 +282,30 @@ _ALL = (
             *_PERSON,
             *_STAMPS,
             _CUSTOM,
+            _IS_PERSON,
+        ),
+    ),
+    SObject(
+        name="Account",
+        label="Account",
+        plural="Accounts",
+        key_prefix="001",
+        table="account",
+        updateable=True,
+        fields=(
+            *_IDENTITY,
+            _field("MasterRecordId", "Master Record ID", "reference", reference_to=("Account",)),
+            _text("Name", "Account Name", 255),
+            _field("LastModifiedById", "Last Modified By ID", "reference", reference_to=("User",)),
+            *_STAMPS,
+            _field("IsPersonAccount", "Is Person Account", "boolean"),
+            _field("PersonContactId", "Contact ID", "reference", reference_to=("Contact",)),
+            *_person_account_fields(),
         ),
     ),
     _history("Lead"),
     _history("Contact"),
+    _history("Account"),
     SObject(
         name="Individual",
         label="Individual",
@@ -317,9 +367,12 @@ def _visible(item: SObject, config: dict[str, str]) -> SObject:
     fls: dict[str, str] = json.loads(config.get("fls", "{}"))
     extra: list[dict[str, str]] = json.loads(config.get("extra_fields", "[]"))
     fields = []
+    people = config.get("person_accounts") == "true"
     for field in item.fields:
         rule = fls.get(f"{item.name}.{field.name}")
         if rule == "hidden" or (field.custom and config.get("custom_field_installed") == "false"):
+            continue
+        if not people and (field.of_contact is not None or field.name in _WITH_PERSON_ACCOUNTS):
             continue
         fields.append(replace(field, updateable=False) if rule == "read_only" else field)
     fields += [
@@ -345,6 +398,6 @@ def visible_object(store: Store, name: str) -> SObject | None:
 def _config(store: Store) -> dict[str, str]:
     with store.transaction() as db:
         rows = db.execute(
-            "SELECT key, value FROM config WHERE key IN ('fls', 'extra_fields', 'custom_field_installed')"
+            "SELECT key, value FROM config WHERE key IN ('fls', 'extra_fields', 'custom_field_installed', 'person_accounts')"
         )
         return {row["key"]: row["value"] for row in rows}

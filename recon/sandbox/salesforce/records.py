@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from recon.sandbox.salesforce import errors
+from recon.sandbox.salesforce import errors, person_accounts
 from recon.sandbox.salesforce.objects import SObject, whole_object
 from recon.sandbox.store import SCHEMA
 
@@ -135,7 +135,7 @@ def update_record(
     Parameters
     ----------
     name
-        ``Lead`` or ``Contact``.
+        ``Lead``, ``Contact`` or ``Account``. What is a person account is changed through its Account, whichever is named.
     record_id
         15 or 18 characters.
     values
@@ -158,23 +158,42 @@ def update_record(
         row = read_record(store, name, record_id)
         if item.name == "Lead" and row["IsConverted"]:
             raise errors.converted_lead()
+        if item.name == "Contact" and (account := person_accounts.account_of(db, row)) is not None:
+            update_record(store, "Account", account, person_accounts.on_account(values), user_id, bump=bump)
+            return
         checked = check_values(item, values)
-        changes: dict[str, Any] = dict(checked)
+        if item.name == "Account" and not row["IsPersonAccount"] and checked:
+            raise errors.field_not_writeable(list(checked))
+        target, held = item, row
+        if item.name == "Account" and row["IsPersonAccount"]:
+            target, held = _object("Contact"), read_record(store, "Contact", row["PersonContactId"])
+        changes: dict[str, Any] = {}
+        stamps: dict[str, Any] = {}
+        now = store.now()
         if bump:
-            now = store.now()
-            changes |= {"LastModifiedDate": now, "LastModifiedById": user_id, "SystemModstamp": now}
-            for field in item.fields:
-                if field.tracked and field.name in checked and checked[field.name] != row[field.name]:
-                    old, new = row[field.name], checked[field.name]
-                    if field.type == "boolean":
-                        old, new = ("true" if value else "false" for value in (old, new))
-                    insert_history(store, item.name, row["Id"], field.name, old, new, now, user_id)
-        if changes:
-            assignments = ", ".join(f"{column} = :{column}" for column in changes)
-            db.execute(
-                f"UPDATE {item.table} SET {assignments} WHERE Id = :Id",  # noqa: S608 - names checked against the object list
-                changes | {"Id": row["Id"]},
-            )
+            stamps = {"LastModifiedDate": now, "LastModifiedById": user_id, "SystemModstamp": now}
+        for field in item.fields:
+            if field.name not in checked:
+                continue
+            column = field.of_contact or field.name
+            changes[column] = checked[field.name]
+            if bump and field.tracked and changes[column] != held[column]:
+                old, new = held[column], changes[column]
+                if field.type == "boolean":
+                    old, new = ("true" if value else "false" for value in (old, new))
+                insert_history(store, item.name, row["Id"], field.name, old, new, now, user_id)
+        _change(db, target, held["Id"], changes | stamps)
+        if target is not item:
+            _change(db, item, row["Id"], stamps)
+
+
+def _change(db: sqlite3.Connection, item: SObject, record_id: str, changes: Mapping[str, Any]) -> None:
+    if changes:
+        assignments = ", ".join(f"{column} = :{column}" for column in changes)
+        db.execute(
+            f"UPDATE {item.table} SET {assignments} WHERE Id = :Id",  # noqa: S608 - names checked against the object list
+            {**changes, "Id": record_id},
+        )
 
 
 def check_values(item: SObject, values: Mapping[str, Any], *, creating: bool = False) -> dict[str, Any]:
@@ -324,6 +343,14 @@ def insert_contact(store: Store, **columns: Any) -> str:
     return _insert(store, "Contact", columns, author=True)
 
 
+def insert_person_account(store: Store, **columns: Any) -> str:
+    """Create a person account from its contact's columns and return the *contact's* id; see `insert_lead`."""
+    with store.transaction():
+        contact = insert_contact(store, **columns)
+        person_accounts.new_person_account(store, contact)
+    return contact
+
+
 def insert_individual(store: Store, **columns: Any) -> str:
     """Create an Individual and return its id; see `insert_lead`."""
     return _insert(store, "Individual", columns, author=False)
@@ -358,6 +385,11 @@ def delete_record(
             "SystemModstamp = ? WHERE Id = ?",
             (master_id, now, user_id, now, row["Id"]),
         )
+        if item.name == "Contact" and (account := person_accounts.account_of(db, row)) is not None:
+            db.execute(
+                "UPDATE account SET IsDeleted = 1, LastModifiedDate = ?, LastModifiedById = ?, SystemModstamp = ? WHERE Id = ?",
+                (now, user_id, now, account),
+            )
 
 
 def convert_lead(store: Store, lead_id: str, contact_id: str | None = None, user_id: str = ADMIN) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, Response
 
-from recon.sandbox.salesforce import records
+from recon.sandbox.salesforce import person_accounts, records
 from recon.sandbox.salesforce.errors import Fault, RecordFault, not_found
 from recon.sandbox.salesforce.objects import visible_object, visible_objects
 from recon.sandbox.salesforce.soql import Compiled, attributes, compile_query, json_value, prepare
@@ -169,7 +169,9 @@ def row_post(call: Call) -> Response:
     """``POST /sobjects/{sobject}``."""
     sobject = writeable_object(known_object(call))
     values = records.check_values(sobject, _fields_only(call.json_object()), creating=True)
-    insert = {"Lead": records.insert_lead, "Contact": records.insert_contact}[sobject.name]
+    insert = {"Lead": records.insert_lead, "Contact": records.insert_contact}.get(sobject.name)
+    if insert is None:
+        raise Fault(405, "METHOD_NOT_ALLOWED", f"{sobject.name} can't be created here")
     record_id = insert(call.store, LastModifiedById=call.user_id, **values)
     return JSONResponse({"id": record_id, "success": True, "errors": []}, status_code=201)
 
@@ -202,6 +204,8 @@ def write(store: Store, sobject: SObject, record_id: str, values: Mapping[str, A
     wanted = _fields_only(values)
     records.check_values(sobject, wanted)
     exact = {field.name: value for name, value in wanted.items() if (field := sobject.field(name)) is not None}
+    if sobject.name == "Contact":
+        person_accounts.refuse_direct(store, records.read_record(store, sobject.name, record_id), exact)
     records.update_record(store, sobject.name, record_id, exact, user_id)
 
 
