@@ -157,7 +157,7 @@ def timeline(why: Why) -> Shown:
         {
             "at": iso(event.at),
             "record": mask_within(visible(event.uid)),
-            "what": event.what,
+            "what": mask_within(visible(event.what)),
             "known from": "both systems",
         }
         for person in why.persons

@@ -167,6 +167,8 @@ def persons(people: pa.Table, records: pa.Table, settings: Settings, asked: Coll
     """
     from recon.explore.origin import origin
 
+    if not people.num_rows and not records.num_rows:
+        return ()
     result = reconcile(people, records, settings, engine=engine_named("pandas"))
     engine = result.engine
     merged = {row["n"]: row for row in engine.collect(result.merged_frame).to_pylist()}

@@ -302,6 +302,15 @@ def test_draws_what_the_job_found(done: Batch, direct: RunResult) -> None:
     actions = direct.actions()
     uids = set(actions["system"] + ":" + actions["id"])
     assert explored.why.query in uids
+    # The sync switched off: what tonight's run would set is left, and nothing else differs.
+    change = explored.what_if.categories.set_index("category")["change"]
+    waiting = sum(direct.manifest["categories"][category]["primary"] for category in ("awaiting_sync", "will_revert"))
+    assert change[change != 0].to_dict() == {
+        "awaiting_sync": -direct.manifest["categories"]["awaiting_sync"]["primary"],
+        "sync_off": waiting,
+        "will_revert": -direct.manifest["categories"]["will_revert"]["primary"],
+    }
+    assert explored.what_if.changed_predictions == explored.what_if.changed_records == waiting
 
 
 def test_shows_no_address_in_full_and_nothing_but_results(done: Batch) -> None:
