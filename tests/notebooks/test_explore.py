@@ -302,7 +302,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 def test_an_admin_asks_on_the_command_line(rig: Rig) -> None:
     done = here(rig, "why", "Ada@Buyer.example")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "a***@b***.example names 2 records (snapshot 20261105T180000Z-" in done.stdout
+    assert "A***@B***.example names 2 records (snapshot 20261105T180000Z-" in done.stdout
     assert "the person clicked the unsubscribe link in a mail" in done.stdout
     assert "most likely from Sales Connect" in done.stdout
     assert "verdict accepted" in done.stdout
