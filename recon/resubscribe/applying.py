@@ -186,12 +186,16 @@ class Run:
             stack.callback(connection.close)
             self._connection = connection
             described = discover(connection, self._loaded.salesforce)
+            _, contact = described
             refusals.refuse_other_fields(
                 self._plan,
-                {each.object: each.targets for each in described},
-                [f"{each.object}.{name}" for each in described for name in each.read_only],
+                {each.object: each.targets for each in described} | {"Account": contact.person_targets},
+                [
+                    *(f"{each.object}.{name}" for each in described for name in each.read_only),
+                    *(f"Account.{name}" for name in contact.person_read_only),
+                ],
             )
-            systems.salesforce = LiveSalesforce(connection)
+            systems.salesforce = LiveSalesforce(connection, contact)
             systems.writers["salesforce"] = SalesforceWriter(connection)
         if "sales_connect" in needed and connect_settings.gateway.url is not None:
             client = GatewayClient(connect_settings.gateway, environ, self._sleep)

@@ -62,9 +62,9 @@ class BulkSteps:
         """
         groups: dict[tuple[str, tuple[str, ...]], list[Task]] = {}
         for task in tasks:
-            groups.setdefault((task.step.object, task.step.fields), []).append(task)
+            groups.setdefault((task.step.written[0], task.step.fields), []).append(task)
         for (sobject, fields), of_group in groups.items():
-            job_id = self._jobs.prepare(sobject, fields, [Row(task.step.id, task.after) for task in of_group])
+            job_id = self._jobs.prepare(sobject, fields, [Row(task.step.written[1], task.after) for task in of_group])
             self._evidence.intend_job(of_group, job_id)
             if self._jobs.close(job_id):
                 self._collect(job_id, of_group)
@@ -76,15 +76,15 @@ class BulkSteps:
         state = self._jobs.wait(job_id)
         if state is not None and state not in ENDED:
             return  # still running: the intents stay open, and the next run looks again
-        told = {} if state is None else self._jobs.results(job_id, [task.step.id for task in tasks])
-        untold = [task for task in tasks if task.step.id not in told]
+        told = {} if state is None else self._jobs.results(job_id, [task.step.written[1] for task in tasks])
+        untold = [task for task in tasks if task.step.written[1] not in told]
         # A row that no result names may have been written all the same: the record tells.
         seen = self._salesforce.read([task.step for task in untold]) if untold else {}
         results = []
         for task in tasks:
             now = seen.get(task.step.key)
             if now is None:
-                results.append((task, *_said(told[task.step.id])))
+                results.append((task, *_said(told[task.step.written[1]])))
             elif now.there and now.values == task.after:
                 results.append((task, "done", None, False))
             else:

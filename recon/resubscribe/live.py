@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from recon.errors import AccessRefused, IncompletePull, SourceError
+from recon.sources.discovery import on_contact
 from recon.sources.gateway_person import PersonReader
 from recon.sources.ids import salesforce_id_18
 from recon.sources.rest_query import rest_pages
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from recon.resubscribe.plan_file import Step
+    from recon.sources.discovery import ObjectFields
     from recon.sources.gateway_client import GatewayClient
     from recon.sources.salesforce_session import Connection
 
@@ -44,6 +46,10 @@ class Seen:
         Is it a converted Lead?
     level
         A person's unsubscribe level.
+    account
+        A Contact's Account, where the user sees it.
+    person_account, account_modified_at
+        Of a person account: its Account, and that one's LastModifiedDate.
     """
 
     values: tuple[bool | None, ...] = ()
@@ -53,6 +59,9 @@ class Seen:
     opted_out_at: datetime | None = None
     converted: bool = False
     level: str | None = None
+    account: str | None = None
+    person_account: str | None = None
+    account_modified_at: datetime | None = None
 
     @property
     def there(self) -> bool:
@@ -76,10 +85,16 @@ class LiveSalesforce:
     ----------
     connection
         A session with Salesforce.
+    contact
+        What is known of Contact: has the org person accounts, does the user see AccountId?
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, contact: ObjectFields | None = None) -> None:
         self._connection = connection
+        self._more: tuple[str, ...] = ()
+        if contact is not None:
+            self._more += ("AccountId",) if contact.account_visible else ()
+            self._more += ("IsPersonAccount",) if contact.person_accounts else ()
 
     def read(self, steps: Iterable[Step]) -> dict[str, Seen]:
         """Read records, deleted ones included: by `Step.key`.
@@ -91,12 +106,15 @@ class LiveSalesforce:
         """
         groups = _groups(steps)
         found: dict[str, Seen] = {}
-        for (sobject, fields), of_group in groups.items():
-            own = ("IsConverted",) if sobject == "Lead" else ()
+        for (sobject, names, through), of_group in groups.items():
+            own = ("IsConverted",) if sobject == "Lead" else self._more
+            # A person account is read as the Contact that it is; its write needs the Account's own date.
+            fields = tuple(on_contact(name) for name in names) if through else names
             columns = ("Id", "Email", *fields, *own, "IsDeleted", "MasterRecordId", "LastModifiedDate")
+            selected = (*columns, "Account.LastModifiedDate") if through else columns
             for part in _parts(of_group, _IDS):
                 ids = ", ".join(f"'{_plain(step.id)}'" for step in part)
-                soql = f"SELECT {', '.join(columns)} FROM {sobject} WHERE Id IN ({ids})"  # noqa: S608 - names of describe, ids checked
+                soql = f"SELECT {', '.join(selected)} FROM {sobject} WHERE Id IN ({ids})"  # noqa: S608 - names of describe, ids checked
                 for page in rest_pages(self._connection, soql, columns, sobject):
                     for row in page:
                         found[f"salesforce:{salesforce_id_18(str(row['Id']))}"] = _record(row, fields)
@@ -115,25 +133,35 @@ class LiveSalesforce:
             If Salesforce can't be read.
         """
         found: dict[str, list[Change] | None] = {}
-        for (sobject, names), of_group in _groups(steps).items():
-            fields = ", ".join(f"'{name}'" for name in names)
-            parent = f"{sobject}Id"
-            columns = (parent, "Field", "NewValue", "CreatedDate")
+        for (sobject, names, through), of_group in _groups(steps).items():
             for part in _parts(of_group, _IDS):
                 found |= {step.key: [] for step in part}
-                ids = ", ".join(f"'{_plain(step.id)}'" for step in part)
-                soql = f"SELECT {', '.join(columns)} FROM {sobject}History WHERE {parent} IN ({ids}) AND Field IN ({fields})"  # noqa: S608 - as above
-                try:
-                    pages = list(rest_pages(self._connection, soql, columns, f"{sobject}History"))
-                except AccessRefused:
-                    found |= dict.fromkeys((step.key for step in part), None)
-                    continue
-                for row in (row for page in pages for row in page):
-                    change = Change(str(row["Field"]), _flag(row["NewValue"]), moment(row["CreatedDate"]))
-                    changes = found.get(f"salesforce:{salesforce_id_18(str(row[parent]))}")
-                    if changes is not None:
-                        changes.append(change)
+                own = [on_contact(name) for name in names] if through else names
+                self._changes(sobject, {step.id: step.key for step in part}, own, found)
+                if through:
+                    # Which of the two keeps it isn't documented, nor by which name of the field.
+                    self._changes("Account", {step.written[1]: step.key for step in part}, [*names, *own], found)
         return found
+
+    def _changes(
+        self, name: str, keys: Mapping[str, str], fields: Sequence[str], found: dict[str, list[Change] | None]
+    ) -> None:
+        """Add what the history of some records tells: id -> the key that it is told under."""
+        parent = f"{name}Id"
+        columns = (parent, "Field", "NewValue", "CreatedDate")
+        ids = ", ".join(f"'{_plain(one)}'" for one in keys)
+        wanted = ", ".join(f"'{field}'" for field in fields)
+        soql = f"SELECT {', '.join(columns)} FROM {name}History WHERE {parent} IN ({ids}) AND Field IN ({wanted})"  # noqa: S608 - as above
+        try:
+            pages = list(rest_pages(self._connection, soql, columns, f"{name}History"))
+        except AccessRefused:
+            found |= dict.fromkeys(keys.values(), None)
+            return
+        for row in (row for page in pages for row in page):
+            change = Change(str(row["Field"]), _flag(row["NewValue"]), moment(row["CreatedDate"]))
+            changes = found.get(keys.get(salesforce_id_18(str(row[parent])) or "", ""))
+            if changes is not None:
+                changes.append(change)
 
 
 class LivePeople:
@@ -194,12 +222,16 @@ def _record(row: Mapping[str, Any], fields: Sequence[str]) -> Seen:
     gone = None
     if row["IsDeleted"]:
         gone = "merged" if row["MasterRecordId"] else "deleted"
+    account, parent = salesforce_id_18(str(row.get("AccountId"))), row.get("Account")
     return Seen(
         values=values,
         gone=gone,
         email=row["Email"] or None,
         modified_at=moment(row["LastModifiedDate"]),
         converted=row.get("IsConverted") is True,
+        account=account,
+        person_account=account if row.get("IsPersonAccount") is True else None,
+        account_modified_at=moment(parent["LastModifiedDate"]) if isinstance(parent, dict) else None,
     )
 
 
@@ -214,11 +246,11 @@ def _plain(record_id: str) -> str:
     return plain
 
 
-def _groups(steps: Iterable[Step]) -> dict[tuple[str, tuple[str, ...]], list[Step]]:
-    """Steps by object and fields: what one query can read."""
-    groups: dict[tuple[str, tuple[str, ...]], list[Step]] = {}
+def _groups(steps: Iterable[Step]) -> dict[tuple[str, tuple[str, ...], bool], list[Step]]:
+    """Steps by object, fields, and whether they are person accounts: what one query can read."""
+    groups: dict[tuple[str, tuple[str, ...], bool], list[Step]] = {}
     for step in steps:
-        groups.setdefault((step.object, step.fields), []).append(step)
+        groups.setdefault((step.object, step.fields, step.account is not None), []).append(step)
     return groups
 
 

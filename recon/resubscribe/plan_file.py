@@ -54,6 +54,8 @@ class Step(_Part):
         Why, in one sentence without an address: the action's explanation, or the approval.
     path
         The link by which the opt-out came here, as in `recon.tables.ACTIONS`; None on the record where it stands itself.
+    account
+        Of a person account's Contact: the Account through which it is written; `fields` are that one's then. It stands in the file only there.
     """
 
     number: int = Field(ge=1)
@@ -71,6 +73,12 @@ class Step(_Part):
     reason: str | None = None
     because: str
     path: str | None = None
+    account: str | None = None
+
+    @property
+    def written(self) -> tuple[str, str]:
+        """The object and the id that are written: a person account's Contact through its Account."""
+        return (self.object, self.id) if self.account is None else ("Account", self.account)
 
     @property
     def key(self) -> str:
@@ -164,7 +172,11 @@ class Plan(_Part):
 
     def as_json(self) -> dict[str, Any]:
         """The plan as it stands in the file."""
-        return self.model_dump(mode="json", by_alias=True)
+        body = self.model_dump(mode="json", by_alias=True)
+        for step in body["steps"]:
+            if step["account"] is None:
+                del step["account"]
+        return body
 
     def computed_hash(self) -> str:
         """SHA-256 over the plan without its own hash, as JSON with sorted keys and no blanks."""

@@ -18,6 +18,7 @@ from recon.errors import UsageError
 from recon.resubscribe.guards import guards
 from recon.resubscribe.plan_file import Approval, Approved, Blocked, Plan, Step
 from recon.resubscribe.sticking import reverting
+from recon.sources.discovery import on_contact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +65,7 @@ def make_plan(
     actions
         `recon.tables.ACTIONS` of it, to opt out what the toolkit is to mend; None plans no opt-outs.
     targets
-        The opt-out fields of each object, from `target_fields`.
+        The opt-out fields of each object, from `target_fields`; under Account those of person accounts.
     snapshot
         `id` and `manifest_sha256`.
     hashes
@@ -141,6 +142,8 @@ def target_fields(inputs: Iterable[Mapping[str, Any]], settings: Settings) -> di
         details = each["details"]
         told = details.get("opt_out_fields") or _from_file(details, settings)
         found["Lead" if each["name"] == "leads" else "Contact"] = tuple(told)
+        if "person_account_fields" in details:
+            found["Account"] = tuple(details["person_account_fields"])
     return found
 
 
@@ -166,9 +169,17 @@ class _Before:
         self._people, self._records, self._targets = people, records, targets
         self._place: dict[str, dict[str, int]] = {}
 
-    def fields(self, system: str, sobject: str) -> tuple[str, ...]:
+    def fields(self, system: str, sobject: str, row: Mapping[str, Any]) -> tuple[str, ...]:
         if system == "sales_connect":
             return (_UNSUBSCRIBED,)
+        if row.get("account_id") is not None:
+            if not self._targets.get("Account"):
+                raise UsageError(
+                    f"the Contact {row['record_id']} is a person account, which is written through its Account, and the user who pulled can't see the "
+                    "opt-out there.",
+                    hint="Give the user Read and Edit on Account and on the opt-out field, then pull and plan again.",
+                )
+            return self._targets["Account"]
         if sobject not in self._targets:
             raise UsageError(f"the snapshot says nothing about the fields of {sobject}.", hint="Pull again.")
         return self._targets[sobject]
@@ -183,7 +194,9 @@ class _Before:
     def values(self, system: str, row: Mapping[str, Any], fields: Sequence[str]) -> tuple[bool | None, ...]:
         if system == "sales_connect":
             return (row[_UNSUBSCRIBED],)
-        return tuple(row["has_opted_out_of_email" if name == _STANDARD else "sales_opt_out"] for name in fields)
+        return tuple(
+            row["has_opted_out_of_email" if on_contact(name) == _STANDARD else "sales_opt_out"] for name in fields
+        )
 
 
 def _sticking(
@@ -233,7 +246,8 @@ def _clears(row: AcceptedRow, tables: _Before) -> list[Step]:
 
 
 def _clear(member: Member, row: AcceptedRow, because: str, tables: _Before) -> Step:
-    fields = tables.fields(member.system, member.object)
+    row_before = tables.row(member.system, member.id)
+    fields = tables.fields(member.system, member.object, row_before)
     return Step(
         number=1,
         person=member.cluster,
@@ -242,13 +256,14 @@ def _clear(member: Member, row: AcceptedRow, because: str, tables: _Before) -> S
         id=member.id,
         direction="clear",
         fields=fields,
-        before=tables.values(member.system, tables.row(member.system, member.id), fields),
+        before=tables.values(member.system, row_before, fields),
         after=(False,) * len(fields),
         modified_at=_time(member.changed_at),
         opted_out_at=_time(member.opted_out_at),
         row=row.row.line,
         reason=row.row.reason,
         because=because,
+        account=row_before.get("account_id"),
     )
 
 
@@ -282,7 +297,8 @@ def _opt_outs(actions: pa.Table, cleared: set[str], tables: _Before) -> list[Ste
         if action["cluster"] in cleared:
             continue
         system, sobject = action["system"], action["object"]
-        row, fields = tables.row(system, action["id"]), tables.fields(system, sobject)
+        row = tables.row(system, action["id"])
+        fields = tables.fields(system, sobject, row)
         by_person[action["cluster"]].append(
             Step(
                 number=1,
@@ -297,6 +313,7 @@ def _opt_outs(actions: pa.Table, cleared: set[str], tables: _Before) -> list[Ste
                 modified_at=_time(row["updated_at" if system == "sales_connect" else "modified_at"]),
                 because=action["explanation"],
                 path=action["path"],
+                account=row.get("account_id"),
             )
         )
     return [

@@ -11,6 +11,7 @@ from recon import jobs
 from recon.clock import iso
 from recon.errors import InputRefused, Problem, UsageError
 from recon.resubscribe.moments import reader
+from recon.sources.discovery import on_account, on_contact
 from recon.sources.guard import window_met
 from recon.sources.ids import salesforce_id_18
 
@@ -68,9 +69,17 @@ def _of_step(plan: Plan, step: Step, rows: set[int]) -> str | None:
         return "it takes an opt-out back without an approved row and its reason."
     if step.system == "sales_connect":
         return None if step.object == "Person" and step.fields == ("unsubscribed",) else "it is no change of a person."
+    if step.account is not None and not _through_account(step):
+        return "it is no change of a person account."
     if step.object == "Person" or salesforce_id_18(step.id) != step.id or not step.id.startswith(_PREFIX[step.object]):
         return f"its id is none of a {step.object}."
     return None
+
+
+def _through_account(step: Step) -> bool:
+    account = step.account or ""
+    plain = salesforce_id_18(account) == account and account.startswith("001")
+    return plain and step.object == "Contact" and all(on_account(on_contact(name)) == name for name in step.fields)
 
 
 def refuse_changed_settings(plan: Plan, loaded: Settings, folder: Path) -> None:
@@ -161,7 +170,7 @@ def refuse_other_fields(plan: Plan, targets: dict[str, tuple[str, ...]], read_on
     Parameters
     ----------
     targets
-        The opt-out fields of Lead and of Contact, as Salesforce describes them.
+        The opt-out fields of Lead, of Contact, and under Account those of person accounts, as Salesforce describes them.
     read_only
         Those that the user may not write, like `Lead.HasOptedOutOfEmail`.
 
@@ -173,12 +182,15 @@ def refuse_other_fields(plan: Plan, targets: dict[str, tuple[str, ...]], read_on
     for step in plan.steps:
         if step.system != "salesforce":
             continue
-        if step.fields != targets[step.object]:
+        name = step.written[0]
+        known = targets.get(name, ())
+        if step.fields != known:
+            there = f"the opt-out there is {', '.join(known)}" if known else "the user can't see it there"
             raise UsageError(
-                f"step {step.number} writes {', '.join(step.fields)} on a {step.object}, but the opt-out there is {', '.join(targets[step.object])}.",
+                f"step {step.number} writes {', '.join(step.fields)} on {'an' if name == 'Account' else 'a'} {name}, but {there}.",
                 hint=_AGAIN,
             )
-        locked = [f"{step.object}.{name}" for name in step.fields if f"{step.object}.{name}" in read_only]
+        locked = [f"{name}.{field}" for field in step.fields if f"{name}.{field}" in read_only]
         if locked:
             raise UsageError(
                 f"the Salesforce user may not write {', '.join(locked)}; nothing was written.",

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from recon.errors import AccessRefused, IncompletePull, SourceError
 from recon.resubscribe.live import moment
+from recon.sources.discovery import PERSON_ACCOUNT
 from recon.sources.gateway_person import PersonReader
 from recon.sources.ids import salesforce_id_18, to_18
 from recon.sources.rest_query import rest_pages
@@ -84,10 +85,19 @@ class LiveRecords:
         The opt-out fields of each object.
     as_of
         The moment.
+    person_targets
+        The opt-out fields of person accounts on their Accounts; none where the org has no person accounts.
     """
 
-    def __init__(self, connection: Connection, targets: Mapping[str, Sequence[str]], as_of: datetime) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        targets: Mapping[str, Sequence[str]],
+        as_of: datetime,
+        person_targets: Sequence[str] = (),
+    ) -> None:
         self._connection, self._targets, self._as_of = connection, targets, as_of
+        self._person_targets = person_targets
 
     def read(self, ids: Iterable[str], progress: Progress) -> dict[str, Now]:
         """Read records, deleted ones included, by `system:id`. Raises SourceError."""
@@ -101,7 +111,10 @@ class LiveRecords:
         return found
 
     def _part(self, name: str, ids: Sequence[str]) -> dict[str, Now]:
-        own = ("IsConverted", "ConvertedContactId") if name == "Lead" else ()
+        own: tuple[str, ...] = ("IsConverted", "ConvertedContactId")
+        if name == "Contact":
+            own = PERSON_ACCOUNT if self._person_targets else ()
+        accounts: dict[str, str] = {}
         fields = tuple(self._targets[name])
         columns = ("Id", *fields, *own, "IsDeleted", "MasterRecordId")
         soql = f"SELECT {', '.join(columns)} FROM {name} WHERE Id IN ({_quoted(ids)})"  # noqa: S608 - names of describe, ids checked
@@ -110,7 +123,10 @@ class LiveRecords:
             for row in page:
                 uid = f"salesforce:{salesforce_id_18(str(row['Id']))}"
                 found[uid] = self._record(uid, row, fields)
-        return self._dated(name, found)
+                if row.get("IsPersonAccount") is True and found[uid].out:
+                    accounts[str(salesforce_id_18(str(row["AccountId"])))] = uid
+        found = self._dated(name, found)
+        return self._changes("Account", accounts, [*self._person_targets, *fields], found) if accounts else found
 
     def _record(self, uid: str, row: Mapping[str, Any], fields: Sequence[str]) -> Now:
         if any(not isinstance(row[field], bool) for field in (*fields, "IsDeleted")):
@@ -125,11 +141,15 @@ class LiveRecords:
 
     def _dated(self, name: str, found: dict[str, Now]) -> dict[str, Now]:
         """The same with when and by whom the opt-outs were ticked, where field history tells."""
-        out = [uid.partition(":")[2] for uid, now in found.items() if now.out and now.gone is None]
-        if not out:
-            return found
+        out = {uid.partition(":")[2]: uid for uid, now in found.items() if now.out and now.gone is None}
+        return self._changes(name, out, self._targets[name], found) if out else found
+
+    def _changes(
+        self, name: str, out: Mapping[str, str], names: Sequence[str], found: dict[str, Now]
+    ) -> dict[str, Now]:
+        """Add what the history of some records tells: id -> the record it is about, as `system:id`."""
         columns = (f"{name}Id", "NewValue", "CreatedById", "CreatedDate")
-        fields = ", ".join(f"'{field}'" for field in self._targets[name])
+        fields = ", ".join(f"'{field}'" for field in names)
         soql = (
             f"SELECT {', '.join(columns)} FROM {name}History WHERE {name}Id IN ({_quoted(out)}) AND Field IN ({fields})"  # noqa: S608 - as above
         )
@@ -138,7 +158,7 @@ class LiveRecords:
         except AccessRefused:
             return found
         for row in (row for page in pages for row in page):
-            uid = f"salesforce:{salesforce_id_18(str(row[f'{name}Id']))}"
+            uid = out.get(salesforce_id_18(str(row[f"{name}Id"])) or "", "")
             known, at = found.get(uid), moment(row["CreatedDate"])
             if known is None or str(row["NewValue"]).casefold() != "true" or (known.at is not None and at < known.at):
                 continue

@@ -37,13 +37,15 @@ class SalesforceWriter:
 
     def write(self, task: Task, seen: Seen) -> Answer:
         """Write a task's values, unless the record was changed since it was seen."""
-        assert seen.modified_at is not None
         step = task.step
-        unmodified = format_datetime(seen.modified_at.astimezone(UTC).replace(microsecond=0), usegmt=True)
+        name, record_id = step.written
+        seen_at = seen.modified_at if step.account is None else seen.account_modified_at
+        assert seen_at is not None
+        unmodified = format_datetime(seen_at.astimezone(UTC).replace(microsecond=0), usegmt=True)
         try:
             response = self._connection.write_once(
                 "PATCH",
-                f"sobjects/{step.object}/{step.id}",
+                f"sobjects/{name}/{record_id}",
                 headers={"If-Unmodified-Since": unmodified},
                 json=dict(zip(step.fields, task.after, strict=True)),
             )

@@ -62,7 +62,8 @@ def step_line(step: Step) -> str:
         for field, before, after in zip(step.fields, step.before, step.after, strict=True)
     )
     since = f" (opted out {step.opted_out_at})" if step.opted_out_at else ""
-    return f"{step.number:>4}  {_SYSTEMS[step.system]} {step.object} {step.id}: {changes}{since}"
+    through = f" (person account {step.account})" if step.account else ""
+    return f"{step.number:>4}  {_SYSTEMS[step.system]} {step.object} {step.id}{through}: {changes}{since}"
 
 
 def diff_lines(old: Plan, new: Plan) -> list[str]:

@@ -21,6 +21,7 @@ MEANINGS = {
     "merged": "The record was merged into another one.",
     "converted": "The Lead was converted, and Salesforce lets nobody change it.",
     "address_changed": "The record has another address than the approval was given for.",
+    "person_account": "It is a person account and the plan doesn't say so, or another one: pull from Salesforce's API, and plan again.",
     "value_changed": "The record's opt-out isn't as it was when the plan was made.",
     "user_level": "Only an unsubscribe of a single user stands, which is that user's to remove.",
     NEWER_OPT_OUT: "The person opted out again after the plan was made. That wins.",
@@ -54,6 +55,8 @@ def staleness(task: Task, seen: Seen, address: str | None, history: Callable[[],
         return "merged" if seen.gone == "merged" else "gone"
     if seen.converted:
         return "converted"
+    if seen.there and seen.person_account != task.step.account:
+        return "person_account"
     if not task.clears:
         return ALREADY_SO if is_so(task, seen) else None
     if _form(seen.email) != _form(address):

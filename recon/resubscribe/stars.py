@@ -121,9 +121,12 @@ class Reading:
             connection = connect(self._loaded.salesforce, environ=environ)
             opened.callback(connection.close)
             targets: dict[str, tuple[str, ...]] = {}
-            targets.update((each.object, each.targets) for each in discover(connection, self._loaded.salesforce))
-            targets.update((step.object, step.fields) for step in self._plan.steps if step.system == _SALESFORCE)
-            readers[_SALESFORCE] = LiveRecords(connection, targets, self._now).read
+            lead, contact = discover(connection, self._loaded.salesforce)
+            targets.update((each.object, each.targets) for each in (lead, contact))
+            # A person account is read as the Contact that it is.
+            own = (step for step in self._plan.steps if step.system == _SALESFORCE and step.account is None)
+            targets.update((step.object, step.fields) for step in own)
+            readers[_SALESFORCE] = LiveRecords(connection, targets, self._now, contact.person_targets).read
         side = self._loaded.sales_connect
         if side.gateway.url is not None:
             client = GatewayClient(side.gateway, environ)

@@ -120,5 +120,6 @@ def _step(number: int, case: Cleared, former: Plan) -> Step:
         fields=step.fields,
         before=step.after,
         after=(True,) * len(step.fields),
+        account=step.account,
         because=f"Takes back step {step.number} of the run {former.run_id}.{_MAY_BE.get(case.standing, '')}",
     )

@@ -48,6 +48,8 @@ class ObjectFields:
         The fields in the order of the query. SystemModstamp stands last: its form is fixed, so a row that was cut short is seen.
     read_only
         Those of `targets` that the user may not write: a pull works, setting or clearing them will not.
+    account_visible
+        Does the user see AccountId? Of Contact alone.
     person_accounts
         Has the org person accounts, as far as the user can see? Of Contact alone.
     person_targets, person_read_only
@@ -60,6 +62,7 @@ class ObjectFields:
     standard_visible: bool
     select: tuple[str, ...]
     read_only: tuple[str, ...]
+    account_visible: bool = False
     person_accounts: bool = False
     person_targets: tuple[str, ...] = ()
     person_read_only: tuple[str, ...] = ()
@@ -156,7 +159,8 @@ def _of_object(connection: Connection, settings: SalesforceSettings, name: Objec
             "Set Field-Level Security, for the user's profile or permission set.",
         )
     read_only = tuple(field for field in targets if fields[field].get("updateable") is not True)
-    found = ObjectFields(name, targets, custom, standard_visible, select, read_only)
+    sees_account = name == "Contact" and "AccountId" in fields
+    found = ObjectFields(name, targets, custom, standard_visible, select, read_only, account_visible=sees_account)
     return _with_person_accounts(connection, found) if person_accounts else found
 
 
