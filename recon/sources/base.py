@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from recon.clock import iso
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    import pyarrow as pa
 
 InputKind = Literal["csv", "parquet", "excel", "salesforce-bulk", "salesforce-rest", "gateway"]
 
@@ -66,7 +64,15 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """One side's rows, in the shape of `recon.tables.PEOPLE` or `recon.tables.RECORDS`, and where they came from."""
+    """One side's rows, in the shape of `recon.tables.PEOPLE` or `recon.tables.RECORDS`, and where they came from.
 
-    table: pa.Table
+    Attributes
+    ----------
+    table
+        An Arrow table; a frame of an engine where a quick reader read the file straight into it.
+    inputs
+        Where the rows came from.
+    """
+
+    table: Any
     inputs: tuple[Input, ...]

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 ObjectName = Literal["Lead", "Contact"]
 
-_PREFIX: dict[ObjectName, str] = {"Lead": "00Q", "Contact": "003"}
+PREFIX: dict[ObjectName, str] = {"Lead": "00Q", "Contact": "003"}
 _GIVEN_AS: dict[ObjectName, str] = {"Lead": "--leads", "Contact": "--contacts"}
 _NULL_ID = r"^0{15}(AAA)?$"
-_CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"
-_DIGITS_LOST = r"^[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"
+CONTROL = r"[\x00-\x1f\x7f-\x{9f}]"
+DIGITS_LOST = r"^[0-9]([.,][0-9]+)?[eE]\+[0-9]+$"
 _ID_REMEDY = "Ids have 15 or 18 letters and digits, and their case matters; export the file again."
 
 
@@ -74,13 +74,13 @@ class Cells:
             return None
         ids = trimmed(cell[0])
         self._refusal.add_rows(
-            rows_where(pc.match_substring_regex(ids, _CONTROL)),
+            rows_where(pc.match_substring_regex(ids, CONTROL)),
             "the id holds a control character.",
             "Export the file again.",
             column=cell[1],
         )
         self._refusal.add_rows(
-            rows_where(pc.match_substring_regex(ids, _DIGITS_LOST)),
+            rows_where(pc.match_substring_regex(ids, DIGITS_LOST)),
             "the id is written as a rounded number: a spreadsheet has lost its last digits.",
             "Export the file again and don't save it from a spreadsheet.",
             column=cell[1],
@@ -117,8 +117,8 @@ class Cells:
             column=header,
         )
         prefix = pc.utf8_slice_codeunits(ids, 0, 3)
-        wrong = rows_where(pc.not_equal(prefix, _PREFIX[object_name]))
-        for other, its_prefix in _PREFIX.items():
+        wrong = rows_where(pc.not_equal(prefix, PREFIX[object_name]))
+        for other, its_prefix in PREFIX.items():
             if other != object_name and len(wrong) and len(rows_where(pc.equal(prefix, its_prefix))) == len(ids):
                 self._refusal.add(
                     f"these are {other} ids ({its_prefix}...), but the file was given as the {object_name}s.",
@@ -128,7 +128,7 @@ class Cells:
                 return ids
         self._refusal.add_rows(
             wrong,
-            f"this is no id of a {object_name}: those begin with {_PREFIX[object_name]}.",
+            f"this is no id of a {object_name}: those begin with {PREFIX[object_name]}.",
             f"Give one file with the {object_name}s alone.",
             column=header,
         )
@@ -143,7 +143,7 @@ class Cells:
         words = trimmed(cell[0])
         words = pc.if_else(pc.match_substring_regex(words, _NULL_ID), pa.scalar(None, pa.string()), words)
         ids, _ = to_18(words)
-        good = pc.fill_null(pc.starts_with(ids, _PREFIX["Contact"]), fill_value=False)
+        good = pc.fill_null(pc.starts_with(ids, PREFIX["Contact"]), fill_value=False)
         self._refusal.add_rows(
             rows_where(pc.and_(pc.is_valid(words), pc.invert(good))),
             "this is no id of a Contact.",

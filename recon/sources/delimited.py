@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from recon.sources.refusal import Refusal
     from recon.sources.rows import Details
 
-_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _HEADER_BYTES = 1 << 20
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -66,10 +66,10 @@ class DelimitedFile:
     ) -> None:
         _known(encoding)
         self._path = path
-        self._encoding = encoding
+        self.encoding = encoding
         self._refusal = refusal
         header = self._header_line()
-        self._delimiter, self.headers = self._split(header, fits)
+        self.delimiter, self.headers = self._split(header, fits)
         self._may_be_latin = (
             reports and header.isascii() and is_utf8(encoding) and report_export.recognised(self.headers)
         )
@@ -95,8 +95,8 @@ class DelimitedFile:
                 "Export it again, as comma-separated values with every cell in quotes.",
             )
         details: Details = {
-            "encoding": "utf-8" if is_utf8(self._encoding) else codecs.lookup(self._encoding).name,
-            "delimiter": _DELIMITERS[self._delimiter],
+            "encoding": "utf-8" if is_utf8(self.encoding) else codecs.lookup(self.encoding).name,
+            "delimiter": DELIMITERS[self.delimiter],
             # Without one, the last cell of the last row may be cut short, and nobody could tell.
             "final_line_end": found.final_line_end,
         }
@@ -116,7 +116,7 @@ class DelimitedFile:
                 break
         if end < 0 and undecodable:
             try:
-                scan(self._path, self._encoding, ",")
+                scan(self._path, self.encoding, ",")
             except NotInEncoding as fault:
                 raise self._not_in_encoding(fault) from None
         if end < 0 and self._path.stat().st_size > _HEADER_BYTES:
@@ -140,18 +140,18 @@ class DelimitedFile:
         """The file's first characters, and whether undecodable bytes end them."""
         with self._path.open("rb") as stream:
             head = stream.read(_HEADER_BYTES)
-        decoder = codecs.getincrementaldecoder(decoder_name(self._encoding))("strict")
+        decoder = codecs.getincrementaldecoder(decoder_name(self.encoding))("strict")
         try:
             return decoder.decode(head, final=len(head) < _HEADER_BYTES).removeprefix("\ufeff"), False
         except UnicodeDecodeError as error:
-            sound = error.object[: error.start].decode(decoder_name(self._encoding))
+            sound = error.object[: error.start].decode(decoder_name(self.encoding))
             return sound.removeprefix("\ufeff"), True
         except UnicodeError:  # UTF-16 or UTF-32 without the mark that these need
             return "", True
 
     def _split(self, header: str, fits: Callable[[list[str]], bool]) -> tuple[str, list[str]]:
         outside = "".join(header.split('"')[::2])
-        signs = [sign for sign in _DELIMITERS if sign in outside]
+        signs = [sign for sign in DELIMITERS if sign in outside]
         candidates = {sign: cells for sign in signs if (cells := _cells(header, sign)) is not None}
         if signs and not candidates:
             raise self._misplaced_quote(1)
@@ -165,7 +165,7 @@ class DelimitedFile:
         if len(candidates) > 1:
             candidates = {sign: cells for sign, cells in candidates.items() if fits(cells)} or candidates
         if len(candidates) > 1:
-            names = " and ".join(_DELIMITERS[sign] for sign in candidates)
+            names = " and ".join(DELIMITERS[sign] for sign in candidates)
             raise self._refusal.refuse(
                 f"the header holds {names}: which of them parts the columns can't be told surely.",
                 "Put headers that hold such a sign in quotes, or rename them.",
@@ -175,12 +175,12 @@ class DelimitedFile:
 
     def _scan(self) -> Scan:
         try:
-            return scan(self._path, self._encoding, self._delimiter)
+            return scan(self._path, self.encoding, self.delimiter)
         except NotInEncoding as fault:
             if not self._may_be_latin:
                 raise self._not_in_encoding(fault) from None
-        self._encoding = _REPORT_ENCODING
-        return scan(self._path, self._encoding, self._delimiter)
+        self.encoding = _REPORT_ENCODING
+        return scan(self._path, self.encoding, self.delimiter)
 
     def _not_in_encoding(self, fault: NotInEncoding) -> Exception:
         with self._path.open("rb") as stream:
@@ -191,7 +191,7 @@ class DelimitedFile:
                 remedy = f"The file begins with the mark of {name.upper()}: say --encoding {name}, or save it as UTF-8."
                 break
         return self._refusal.refuse(
-            f"byte {fault.byte} of the file isn't {self._encoding.removesuffix('-sig').upper()} text.",
+            f"byte {fault.byte} of the file isn't {self.encoding.removesuffix('-sig').upper()} text.",
             remedy,
             line=fault.line,
         )
@@ -254,7 +254,7 @@ class DelimitedFile:
         return rows if report_export.is_footer(self._texts_from(int(found.lines[rows[0]]))) else []
 
     def _texts_from(self, line: int) -> list[str]:
-        with self._path.open(encoding=decoder_name(self._encoding), newline="\n") as stream:
+        with self._path.open(encoding=decoder_name(self.encoding), newline="\n") as stream:
             kept = [text for number, text in enumerate(stream, start=1) if number >= line]
         return [text.strip().strip('"') for text in kept]
 
@@ -264,8 +264,8 @@ class DelimitedFile:
         # Ragged rows were all seen by the scan: what is left of them here is the footer.
         skip = (lambda _row: "skip") if skip_footer else None
         stream = pa.OSFile(str(self._path))
-        if not is_utf8(self._encoding):
-            stream = pa.transcoding_input_stream(stream, self._encoding, "utf-8")
+        if not is_utf8(self.encoding):
+            stream = pa.transcoding_input_stream(stream, self.encoding, "utf-8")
         with stream:
             try:
                 return arrow_csv.read_csv(
@@ -276,7 +276,7 @@ class DelimitedFile:
                         block_size=max(4 << 20, 2 * found.longest + 16),
                     ),
                     parse_options=arrow_csv.ParseOptions(
-                        delimiter=self._delimiter,
+                        delimiter=self.delimiter,
                         newlines_in_values=found.newlines_in_values,
                         invalid_row_handler=skip,
                     ),

@@ -30,13 +30,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from recon.settings import OptOutField
-    from recon.sources.rows import Reader, Rows
+    from recon.sources.cells import ObjectName
+    from recon.sources.quick import Loaded, Quick
+    from recon.sources.rows import Details, Reader, Rows
 
 _NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 _REQUIRED_OF_PEOPLE = ("person_id", "unsubscribed")
 
 
-def read_people(path: Path, *, columns: Mapping[str, str] = _NO_COLUMNS, encoding: str = "utf-8-sig") -> Extract:
+def read_people(
+    path: Path,
+    *,
+    columns: Mapping[str, str] = _NO_COLUMNS,
+    encoding: str = "utf-8-sig",
+    quick: Quick | None = None,
+) -> Extract:
     """Read the people of Sales Connect from a file of unknown origin.
 
     Parameters
@@ -47,6 +55,8 @@ def read_people(path: Path, *, columns: Mapping[str, str] = _NO_COLUMNS, encodin
         Which header of the file is which column: canonical name -> header. Canonical headers need no entry.
     encoding
         Of a CSV file. Decoded strictly, never guessed.
+    quick
+        Reads a file that is plainly in order straight into an engine: then the table is that engine's frame.
 
     Returns
     -------
@@ -70,6 +80,8 @@ def read_people(path: Path, *, columns: Mapping[str, str] = _NO_COLUMNS, encodin
     reader = open_reader(path, encoding, refusal, fits=fits, reports=False)
     found = _people_columns(reader.headers, columns, refusal)
     refusal.stop()
+    if quick is not None and (loaded := quick.read(path, reader, found, PEOPLE, {})) is not None:
+        return _loaded("people", path, reader, found, loaded)
     rows = reader.read(list(dict.fromkeys(found.values())), report=False)
     refusal.know_lines(rows.lines)
     cells = Cells(reader.headers, found, rows, refusal)
@@ -97,6 +109,7 @@ def read_leads(
     opt_out_field: OptOutField = "standard",
     custom_field: str | None = None,
     encoding: str = "utf-8-sig",
+    quick: Quick | None = None,
 ) -> Extract:
     """Read the Leads from a file with Salesforce's API names as headers, or from a report export.
 
@@ -110,6 +123,8 @@ def read_leads(
         API name of the custom opt-out checkbox; without it, the one header that has a known name or label.
     encoding
         Of a CSV file. Decoded strictly, never guessed; only a report export that isn't UTF-8 is read as ISO-8859-1.
+    quick
+        As in `read_people`.
 
     Returns
     -------
@@ -123,7 +138,7 @@ def read_leads(
     UsageError
         If there is no such encoding.
     """
-    return _read_records(path, "Lead", opt_out_field, custom_field, encoding)
+    return _read_records(path, "Lead", opt_out_field, custom_field, encoding, quick)
 
 
 def read_contacts(
@@ -132,9 +147,10 @@ def read_contacts(
     opt_out_field: OptOutField = "standard",
     custom_field: str | None = None,
     encoding: str = "utf-8-sig",
+    quick: Quick | None = None,
 ) -> Extract:
     """Read the Contacts from a file; see `read_leads`."""
-    return _read_records(path, "Contact", opt_out_field, custom_field, encoding)
+    return _read_records(path, "Contact", opt_out_field, custom_field, encoding, quick)
 
 
 def open_reader(
@@ -202,6 +218,7 @@ def _read_records(
     opt_out_field: OptOutField,
     custom_field: str | None,
     encoding: str,
+    quick: Quick | None,
 ) -> Extract:
     refusal = Refusal(str(path))
     fits = partial(salesforce_columns.fits, object_name)
@@ -209,6 +226,13 @@ def _read_records(
     report = report_export.recognised(reader.headers)
     found = salesforce_columns.find(reader.headers, object_name, opt_out_field, custom_field, refusal)
     refusal.stop()
+    name = "leads" if object_name == "Lead" else "contacts"
+    how: Details = {"opt_out_field": opt_out_field, "report_export": report}
+    if quick is not None and not report:
+        told = _told_of_records(object_name, opt_out_field, found)
+        if (loaded := quick.read(path, reader, found, RECORDS, told)) is not None:
+            loaded.details.update(how)
+            return _loaded(name, path, reader, found, loaded)
     # A report's footer can only be told from rows by all their cells.
     wanted = range(len(reader.headers)) if report else list(dict.fromkeys(found.values()))
     rows = reader.read(list(wanted), report=report)
@@ -237,14 +261,41 @@ def _read_records(
     else:
         table["opted_out"] = standard if opt_out_field == "standard" else custom
     no = pa.chunked_array([pa.repeat(pa.scalar(value=False), rows.count)])
-    for name in ("is_converted", "is_deleted"):
-        table[name] = no if table[name] is None else table[name]
-    given = {name: values for name, values in table.items() if values is not None}
+    for flag in ("is_converted", "is_deleted"):
+        table[flag] = no if table[flag] is None else table[flag]
+    given = {column: values for column, values in table.items() if values is not None}
     given["object"] = pa.chunked_array([pa.repeat(object_name, rows.count)])
-    rows.details["opt_out_field"] = opt_out_field
-    rows.details["report_export"] = report
-    name = "leads" if object_name == "Lead" else "contacts"
+    rows.details.update(how)
     return _extract(name, path, reader, rows, cells, RECORDS.conform(pa.table(given)))
+
+
+def _told_of_records(object_name: ObjectName, opt_out_field: OptOutField, found: Mapping[str, int]) -> dict[str, str]:
+    """Columns that no cell holds, as SQL for the quick reader."""
+    targets = {
+        "standard": "has_opted_out_of_email",
+        "custom": "sales_opt_out",
+        "both": "has_opted_out_of_email OR sales_opt_out",
+    }
+    told = {"object": f"'{object_name}'", "opted_out": targets[opt_out_field]}
+    return told | {name: "false" for name in ("is_converted", "is_deleted") if name not in found}
+
+
+def _loaded(name: str, path: Path, reader: Reader, found: Mapping[str, int], loaded: Loaded) -> Extract:
+    details = loaded.details | {"columns": _columns(reader, found)}
+    source = Input(
+        name=name,
+        origin=path.name,
+        kind=reader.kind,
+        rows=loaded.rows,
+        sha256=loaded.sha256,
+        size=loaded.size,
+        details=details,
+    )
+    return Extract(loaded.frame, (source,))
+
+
+def _columns(reader: Reader, found: Mapping[str, int]) -> list[str]:
+    return [f"{canonical} = {reader.headers[place]}" for canonical, place in found.items()]
 
 
 def _without_padded_footer(rows: Rows) -> Rows:
@@ -258,7 +309,7 @@ def _without_padded_footer(rows: Rows) -> Rows:
 
 def _extract(name: str, path: Path, reader: Reader, rows: Rows, cells: Cells, table: pa.Table) -> Extract:
     details = rows.details | cells.details
-    details["columns"] = [f"{canonical} = {reader.headers[place]}" for canonical, place in cells.found.items()]
+    details["columns"] = _columns(reader, cells.found)
     source = Input(
         name=name,
         origin=path.name,

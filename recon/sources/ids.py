@@ -92,6 +92,23 @@ def to_18(ids: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     return pa.chunked_array(chunks, type=pa.string()), pa.chunked_array(valid, type=pa.bool_())
 
 
+def are_whole(ids: pa.Array, prefix: str) -> bool:
+    """Tell whether all of these are ids in their 18-character form, as `to_18` would leave them, that begin with a prefix.
+
+    Parameters
+    ----------
+    ids
+        Strings without nulls.
+    """
+    if pc.any(pc.not_equal(pc.binary_length(ids), 18), min_count=0).as_py():
+        return False
+    matrix = _matrix(ids, 18)
+    body = matrix[:, :15]
+    upper, _, good = _shapes(body)
+    same_start = matrix[:, : len(prefix)] == np.frombuffer(prefix.encode(), dtype=np.uint8)
+    return bool(good.all() and same_start.all() and (matrix[:, 15:] == _CHECKSUM_BYTES[_case_bits(upper)]).all())
+
+
 def _block_to_18(ids: pa.Array) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(ids)
     length = pc.binary_length(trimmed)

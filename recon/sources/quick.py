@@ -1,0 +1,239 @@
+"""The quick way from a file into DuckDB: for files that are plainly in order, which nearly all are.
+
+The careful readers hold every cell in memory and can name the line and column of whatever is wrong. This one lets DuckDB read, convert
+and check the cells where the table will live, and knows only one fault: that something isn't plain. Then the careful reader reads the
+file again, and either reads it after all or says what is wrong and where. So both must give the same rows for what this one takes; what
+it may not take, it can leave.
+"""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recon.sources import quick_sql as sql
+from recon.sources.cells import CONTROL, DIGITS_LOST, PREFIX
+from recon.sources.delimited import DELIMITERS, DelimitedFile
+from recon.sources.ids import are_whole
+from recon.sources.quick_scan import quick_scan
+from recon.sources.scan import is_utf8
+from recon.sources.vocabulary import FLAG_PAIRS, STATUS_PAIRS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import duckdb
+
+    from recon.sources.cells import ObjectName
+    from recon.sources.quick_scan import Sound
+    from recon.sources.rows import Details, Reader
+    from recon.tables import Table
+
+#: Rows that are looked at to tell how flags are spelt.
+_SAMPLE_ROWS = 1000
+#: Rows that are checked at once.
+_BATCH_ROWS = 1 << 17
+_UNUSED = ("first_name", "last_name")
+_KEYS = ("person_id", "record_id")
+
+
+class _NotPlainError(Exception):
+    """The file is left to the careful reader; never leaves this module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A file whose rows are in DuckDB.
+
+    Attributes
+    ----------
+    frame
+        In the shape of its table. Names of persons are null: no rule looks at them.
+    rows, sha256, size, details
+        As in `recon.sources.base.Input`.
+    """
+
+    frame: nw.LazyFrame[Any]
+    rows: int
+    sha256: str
+    size: int
+    details: Details
+
+
+class Quick:
+    """Reads files into a connection of DuckDB, whose time zone is UTC.
+
+    Parameters
+    ----------
+    connection
+        Where the tables will be.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def read(
+        self, path: Path, reader: Reader, found: Mapping[str, int], table: Table, given: Mapping[str, str]
+    ) -> Loaded | None:
+        """Read a file, or leave it to the careful reader (None).
+
+        Parameters
+        ----------
+        path, reader
+            The file, its headers known.
+        found
+            Canonical name -> place of the column.
+        table
+            The shape that its rows come in.
+        given
+            Columns that are told and not read: name -> SQL over the other columns.
+        """
+        if not isinstance(reader, DelimitedFile) or not is_utf8(reader.encoding):
+            return None
+        import duckdb
+
+        name = f"file_{next(self._numbers)}"
+        try:
+            return self._read(name, path, reader, found, table, given)
+        except (_NotPlainError, duckdb.Error):
+            self._connection.execute(f"DROP TABLE IF EXISTS {name}")
+            return None
+
+    def _read(
+        self,
+        name: str,
+        path: Path,
+        reader: DelimitedFile,
+        found: Mapping[str, int],
+        table: Table,
+        given: Mapping[str, str],
+    ) -> Loaded:
+        source = sql.csv_source(path, reader.delimiter, len(reader.headers))
+        before = path.stat()
+        with ThreadPoolExecutor(1) as threads:
+            # The hash and the walk over the bytes run beside the reading; neither needs Python for long.
+            scanning = threads.submit(quick_scan, path, reader.delimiter)
+            spellings = self._spellings(source, found)
+            self._load(name, source, found, table, given, spellings)
+            sound: Sound | None = scanning.result()
+        after = path.stat()
+        if sound is None or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise _NotPlainError
+        counted = self._counted(name, found, spellings)
+        if not counted["rows"] or counted["rows"] != sound.rows - 1:
+            raise _NotPlainError
+        self._check_ids(name, found, given)
+        details: Details = {
+            "encoding": "utf-8",
+            "delimiter": DELIMITERS[reader.delimiter],
+            "final_line_end": sound.final_line_end,
+            "vocabulary": [f"{flag}: {_said(counted, flag, spelt)}" for flag, spelt in spellings.items()],
+        }
+        if any(column.kind == "time" and column.name in found for column in table):
+            details["times_without_zone"] = counted["unzoned"]
+        if "unsubscribe_source" in found:
+            details["unknown_unsubscribe_sources"] = counted["unknown"]
+        shaped = self._connection.table(name).project(", ".join(f'"{column}"' for column in table.names))
+        return Loaded(nw.from_native(shaped), counted["rows"], sound.sha256, sound.size, details)
+
+    def _load(
+        self,
+        name: str,
+        source: str,
+        found: Mapping[str, int],
+        table: Table,
+        given: Mapping[str, str],
+        spellings: Mapping[str, Any],
+    ) -> None:
+        parts, unzoned, unknown = [], ["0"], "0"
+        for column in table:
+            if column.name in given:
+                continue
+            cell = f"c{found[column.name]}" if column.name in found else None
+            if cell is None or column.name in _UNUSED:
+                value = "NULL"
+            elif column.kind == "flag":
+                value = sql.flag(cell, *spellings[column.name][0])
+            elif column.kind == "time":
+                value = sql.moment(cell)
+                unzoned.append(sql.is_unzoned(cell))
+            else:
+                value = sql.TEXTS.get(column.name, sql.text)(cell)
+                if column.name == "unsubscribe_source":
+                    unknown = sql.is_unknown_source(cell)
+            parts.append(f'CAST({value} AS {sql.TYPES[column.kind]}) AS "{column.name}"')
+        parts += [f"CAST({' + '.join(unzoned)} AS UTINYINT) AS _unzoned", f"CAST({unknown} AS UTINYINT) AS _unknown"]
+        told = "".join(f', {value} AS "{column}"' for column, value in given.items())
+        self._connection.execute(
+            f"CREATE TABLE {name} AS SELECT *{told} FROM (SELECT {', '.join(parts)} FROM {source})"
+        )
+
+    def _spellings(self, source: str, found: Mapping[str, int]) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
+        """How yes and no are spelt in each column of flags, told from the first rows; and the words as the vocabulary has them."""
+        flags = [name for name in sql.FLAGS if name in found]
+        cells = ", ".join(f"list(DISTINCT c{found[name]})" for name in flags)
+        row = self._connection.execute(f"SELECT {cells} FROM (FROM {source} LIMIT {_SAMPLE_ROWS})").fetchone()
+        told = {}
+        for name, words in zip(flags, row or (), strict=True):
+            pairs = STATUS_PAIRS if name == "unsubscribed" else FLAG_PAIRS
+            spelt = sql.spelling(words or [], pairs)
+            if spelt is None:
+                raise _NotPlainError
+            told[name] = spelt
+        return told
+
+    def _counted(self, name: str, found: Mapping[str, int], spellings: Mapping[str, Any]) -> dict[str, Any]:
+        """Counts for the details; not plain where ids repeat."""
+        key = next(key for key in _KEYS if key in found)
+        counts = [
+            "count(*) AS rows",
+            # Equal hashes of different ids: the careful reader tells them apart.
+            f'count(DISTINCT hash("{key}")) AS keys',
+            "sum(_unzoned)::BIGINT AS unzoned",
+            "sum(_unknown)::BIGINT AS unknown",
+            *(f'bool_or("{flag}") AS "{flag}_yes", NOT bool_and("{flag}") AS "{flag}_no"' for flag in spellings),
+        ]
+        table = self._connection.table(name).aggregate(", ".join(counts)).to_arrow_table()
+        counted: dict[str, Any] = table.to_pylist()[0]
+        if counted["keys"] != counted["rows"]:
+            raise _NotPlainError
+        return counted
+
+    def _check_ids(self, name: str, found: Mapping[str, int], given: Mapping[str, str]) -> None:
+        """Check ids where that is cheap, outside SQL."""
+        own: ObjectName = "Lead" if given.get("object") == "'Lead'" else "Contact"
+        prefixes = {"record_id": PREFIX[own], "converted_contact_id": PREFIX["Contact"]}
+        ids = [column for column in ("person_id", "salesforce_id", *prefixes) if column in found]
+        rows = self._connection.sql(f"SELECT {', '.join(ids)} FROM {name}")
+        for batch in rows.to_arrow_reader(_BATCH_ROWS):
+            for column in ids:
+                values = batch.column(column).cast(pa.string()).drop_null()
+                good = are_whole(values, prefixes[column]) if column in prefixes else _plain_ids(values)
+                if not good:
+                    raise _NotPlainError
+
+
+def _said(counted: Mapping[str, Any], flag: str, spelt: tuple[tuple[str, str], tuple[str, str]]) -> str:
+    """The spelling of a column of flags: each word as the file has it, or as the vocabulary does where it is nowhere."""
+    (yes, no), words = spelt
+    return f"{yes if counted[f'{flag}_yes'] else words[0]}/{no if counted[f'{flag}_no'] else words[1]}"
+
+
+def _plain_ids(values: pa.Array) -> bool:
+    """Whether the careful reader would take all these ids as they stand."""
+    if pc.all(pc.ascii_is_alnum(values), min_count=0).as_py():
+        return True
+    odd = pc.or_(
+        pc.not_equal(pc.utf8_trim_whitespace(values), values),
+        pc.or_(pc.match_substring_regex(values, CONTROL), pc.match_substring_regex(values, DIGITS_LOST)),
+    )
+    return not pc.any(odd, min_count=0).as_py()
