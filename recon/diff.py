@@ -158,7 +158,8 @@ def _answered(rows: Frame, found: Frame, answered: Sequence[str], engine: Engine
     out = found.filter(nw.col("opted_out")).join(marks, on="id", how="left")
     lead = nw.col("_lead").fill_null(value=False) & (nw.col("system") == SALESFORCE)
     of_user = (nw.col("kind") == "user").fill_null(value=False)
-    out = out.with_columns(_lead=lead, _of_user=of_user & ~lead)
+    # As numbers: not every engine adds flags up.
+    out = out.with_columns(_lead=lead.cast(nw.Int64), _of_user=(of_user & ~lead).cast(nw.Int64))
     settled = (
         out.group_by("c")
         .agg(nw.len().alias("_all"), nw.col("_lead").sum().alias("_leads"), nw.col("_of_user").sum().alias("_users"))
@@ -181,7 +182,7 @@ def _due(rows: Frame, limits: ActionSettings, engine: Engine) -> Frame:
     """Add `due_by`: the opt-out's UTC date and the limit in business days. Sources: see the setting `limit_business_days`."""
     sets = nw.col("needs") | ~nw.col("fields").is_null()
     bound = sets & ~nw.col("category").is_in(["bounce", "user_level_only"])
-    rows = rows.with_columns(_day=nw.when(bound).then(nw.col("opted_out_at").dt.to_string("%Y-%m-%d")))
+    rows = rows.with_columns(_day=nw.when(bound).then(nw.col("opted_out_at").dt.date().cast(nw.String)))
     days = engine.collect(rows.filter(~nw.col("_day").is_null()).select("_day").unique()).column("_day")
     due = engine.bring(
         pa.table({"_day": pa.array(days.to_pylist(), pa.string()), "due_by": due_dates(days.to_pylist(), limits)})

@@ -2,7 +2,7 @@
 
 The table logic knows frames only. Where it has to bring a small table in, keep an intermediate result, or take a small table out, it
 asks its engine. What goes in comes out: pandas frames give pandas frames, Polars frames give Polars
-frames, DuckDB relations give DuckDB relations.
+frames, DuckDB relations give DuckDB relations, Spark frames give Spark frames.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import narwhals.stable.v2 as nw
 from recon.engines.on_duckdb import DuckDB
 from recon.engines.on_pandas import ArrowPandas
 from recon.engines.on_polars import Polars
+from recon.engines.on_spark import Spark
 from recon.engines.shape import to_pandas
 from recon.errors import UsageError
 
@@ -34,6 +35,7 @@ __all__ = [
     "EngineName",
     "Frame",
     "Polars",
+    "Spark",
     "engine_for",
     "engine_named",
     "to_pandas",
@@ -71,8 +73,16 @@ class Engine(Protocol):
         """A small Arrow table as a frame of this engine."""
         ...
 
+    def number(self, frame: Frame, by: list[str], name: str) -> Frame:
+        """The same rows with a number each, in the order of these columns, which tell every row from the others."""
+        ...
+
     def hold(self, frame: Frame) -> Frame:
         """The same rows, computed once, wherever they are used afterwards."""
+        ...
+
+    def release(self, *keep: Frame) -> None:
+        """Let go of all held frames but these; what was made of others and isn't held can't be used any more."""
         ...
 
     def collect(self, frame: Frame) -> pa.Table:
@@ -104,9 +114,11 @@ def engine_for(native: Any) -> Engine:
         return Polars(lazy=kind.__qualname__ == "LazyFrame")
     if home in ("duckdb", "_duckdb"):
         return DuckDB()
+    if home == "pyspark" and hasattr(native, "sparkSession"):
+        return Spark(native.sparkSession)
     raise UsageError(
         f"recon doesn't run on frames of type {kind.__module__}.{kind.__qualname__}.",
-        hint="Pass pandas or Polars frames or DuckDB relations.",
+        hint="Pass pandas, Polars or Spark frames or DuckDB relations.",
     )
 
 
@@ -116,7 +128,7 @@ def engine_named(name: str, *, memory: str | None = None, spill: Path | None = N
     Parameters
     ----------
     memory, spill
-        See `recon.engines.on_duckdb.DuckDB`; the other engines have no such bound of ours.
+        See `recon.engines.on_duckdb.DuckDB`. Polars and pandas have no such bound, Spark's are its session's.
 
     Raises
     ------
@@ -130,6 +142,8 @@ def engine_named(name: str, *, memory: str | None = None, spill: Path | None = N
     if name == "polars":
         _installed("polars", "Polars", extra="polars")
         return Polars()
+    if name == "spark":
+        return Spark()
     raise UsageError(f"there is no engine {name!r}.", hint=f"Use one of {', '.join(ENGINES)}.")
 
 

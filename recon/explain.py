@@ -45,7 +45,7 @@ def with_explanation(rows: Frame) -> Frame:
             .then(nw.concat_str(nw.lit(f"{words} "), "source_id"))
             .otherwise(source)
         )
-    day = nw.concat_str(nw.lit(" (since "), nw.col("source_at").dt.to_string("%Y-%m-%d"), nw.lit(")")).fill_null("")
+    day = nw.concat_str(nw.lit(" (since "), nw.col("source_at").dt.date().cast(nw.String), nw.lit(")")).fill_null("")
     near = (
         nw.when((nw.col("hops") > 1).fill_null(value=False))
         .then(nw.lit("is the same person by way of other records"))

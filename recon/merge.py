@@ -66,7 +66,7 @@ def rows(people: Frame, records: Frame, settings: Settings, engine: Engine) -> F
 
 def _numbered(people: Frame, records: Frame, settings: Settings, engine: Engine) -> Frame:
     both = nw.concat([_people_rows(people), _record_rows(records, settings)], how="vertical")
-    numbered = both.with_row_index("n", order_by=["system", "id"]).with_columns(nw.col("n").cast(nw.Int64))
+    numbered = engine.number(both, ["system", "id"], "n")
     addressed = with_id_parts(with_address(engine.hold(numbered), engine), engine)
     joining = ~nw.col("address").is_null()
     never = comparable(settings.clusters.never_join)

@@ -110,7 +110,7 @@ def reconcile(
 def _check(frame: Frame, table: Table, key: str, engine: Engine) -> None:
     """Refuse what no reader of ours would hand over: nulls in required columns, ids that aren't unique."""
     required = [column.name for column in table if column.required]
-    nulls = frame.select(*(nw.col(name).is_null().sum().alias(name) for name in required), rows=nw.len())
+    nulls = frame.select(*(nw.col(name).null_count().alias(name) for name in required), rows=nw.len())
     unique = frame.select(nw.col(key).n_unique().alias("unique"))
     counted = engine.collect(nulls).to_pylist()[0]
     for name in required:

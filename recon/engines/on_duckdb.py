@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import pyarrow as pa
 
-from recon.engines.shape import fit, from_pandas, not_strings, plain, unfit
+from recon.engines.shape import fit, from_pandas, not_strings, numbered, plain, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +56,7 @@ class DuckDB:
         if spill is not None:
             self.connection.execute("SET temp_directory = $folder", {"folder": str(spill)})
         self._numbers = itertools.count(1)
+        self._held: dict[str, duckdb.DuckDBPyRelation] = {}
 
     def take(self, native: Any, table: Table) -> Frame:
         """A DuckDB relation of any connection, an Arrow table or reader, or a pandas frame."""
@@ -96,10 +97,22 @@ class DuckDB:
         frame: Frame = nw.from_native(self._keep(self.connection.from_arrow(table)))
         return frame
 
+    def number(self, frame: Frame, by: list[str], name: str) -> Frame:
+        """Number the rows in an order, from 0."""
+        return numbered(frame, by, name)
+
     def hold(self, frame: Frame) -> Frame:
         """The same rows as a table of the connection."""
         held: Frame = nw.from_native(self._keep(frame.to_native()))
         return held
+
+    def release(self, *keep: Frame) -> None:
+        """Drop the tables of all held frames but these."""
+        kept = [frame.to_native() for frame in keep]
+        for name, relation in list(self._held.items()):
+            if not any(relation is each for each in kept):
+                del self._held[name]
+                self.connection.execute(f"DROP TABLE {name}")
 
     def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""
@@ -117,7 +130,8 @@ class DuckDB:
     def _keep(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         name = f"held_{next(self._numbers)}"
         relation.create(name)
-        return self.connection.table(name)
+        self._held[name] = self.connection.table(name)
+        return self._held[name]
 
 
 def _cast(relation: duckdb.DuckDBPyRelation, kind: str, column: Column, table: Table) -> str:

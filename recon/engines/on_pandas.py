@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import pyarrow as pa
 
-from recon.engines.shape import fit, from_pandas, plain, to_pandas
+from recon.engines.shape import fit, from_pandas, numbered, plain, to_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,10 @@ class ArrowPandas:
         frame: Frame = nw.from_native(table.to_pandas(types_mapper=pd.ArrowDtype)).lazy()
         return frame
 
+    def number(self, frame: Frame, by: list[str], name: str) -> Frame:
+        """Number the rows in an order, from 0."""
+        return numbered(frame, by, name)
+
     def hold(self, frame: Frame) -> Frame:
         """The same frame (pandas computes at once); columns that pandas made by itself get Arrow's types."""
         import pandas as pd
@@ -43,6 +47,9 @@ class ArrowPandas:
         told = {name: pd.Series(pd.arrays.ArrowExtensionArray(_arrow(native[name])), native.index) for name in own}
         held: Frame = nw.from_native(native.assign(**told)).lazy()
         return held
+
+    def release(self, *keep: Frame) -> None:
+        """Nothing: what nobody refers to is gone."""
 
     def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""

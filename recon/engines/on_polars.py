@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import pyarrow as pa
 
-from recon.engines.shape import fit, from_pandas, plain
+from recon.engines.shape import fit, from_pandas, numbered, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,10 +48,17 @@ class Polars:
         frame: Frame = nw.from_native(pl.DataFrame(table).lazy())
         return frame
 
+    def number(self, frame: Frame, by: list[str], name: str) -> Frame:
+        """Number the rows in an order, from 0."""
+        return numbered(frame, by, name)
+
     def hold(self, frame: Frame) -> Frame:
         """The same rows, computed."""
         held: Frame = nw.from_native(frame.to_native().collect().lazy())
         return held
+
+    def release(self, *keep: Frame) -> None:
+        """Nothing: what nobody refers to is gone."""
 
     def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""

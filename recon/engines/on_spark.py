@@ -1,0 +1,177 @@
+"""Spark, for what one machine can't hold.
+
+Times are kept without a zone, in UTC, between what comes in and what goes out: what Spark does with a TIMESTAMP (formatting it, taking its
+day, making one of Arrow's or of Python's) depends on the session's time zone, and some of its hours are there twice or not at all.
+
+Nothing comes to the driver but edges of differing keys, keys that no expression tells, clusters that have to be walked, and counts. Files
+are written by the driver, to which the rows come partition by partition.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+import pyarrow as pa
+
+from recon.engines.shape import fit, from_pandas, not_strings, plain, unfit
+from recon.engines.spark_session import session_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from recon.engine import Frame
+    from recon.tables import Column, Table
+
+_TYPES = {"string": "STRING", "flag": "BOOLEAN", "time": "TIMESTAMP_NTZ", "date": "DATE", "count": "BIGINT"}
+_EPOCH = "TIMESTAMP_NTZ'1970-01-01 00:00:00'"
+#: Microseconds since 1970 as a time without a zone; 20 digits hold every 64-bit number.
+_FROM_MICROSECONDS = _EPOCH + " + make_dt_interval(0, 0, 0, CAST({0} AS DECIMAL(20, 0)) / 1000000)"
+_TO_INSTANT = "make_timestamp(year({0}), month({0}), day({0}), hour({0}), minute({0}), CAST(extract(SECOND FROM {0}) AS DECIMAL(16, 6)), 'UTC')"
+
+
+class Spark:
+    """Spark on whatever master the session has.
+
+    Parameters
+    ----------
+    session
+        By default the active one; without one a session of recon's own, on this machine.
+    """
+
+    name = "spark"
+
+    def __init__(self, session: Any = None) -> None:
+        self.session = session if session is not None else session_here()
+        self._held: list[Any] = []
+
+    def take(self, native: Any, table: Table) -> Frame:
+        """A Spark frame, an Arrow table, or a pandas frame."""
+        if isinstance(native, pa.Table):
+            return self.bring(fit(native, table))
+        if type(native).__module__.startswith("pandas."):
+            return self.bring(from_pandas(native, table))
+        return self._conform(native, table)
+
+    def bring(self, table: pa.Table) -> Frame:
+        """An Arrow table; its rows go from the driver to the executors."""
+        times = [each.name for each in table.schema if pa.types.is_timestamp(each.type)]
+        table = plain(table)
+        for name in times:
+            place = table.column_names.index(name)
+            table = table.set_column(place, name, table.column(name).cast(pa.int64()))
+        native = self.session.createDataFrame(table)
+        frame: Frame = nw.from_native(_with(native, {name: _FROM_MICROSECONDS.format(f"`{name}`") for name in times}))
+        return frame
+
+    def number(self, frame: Frame, by: list[str], name: str) -> Frame:
+        """Number the rows in an order. The numbers have gaps: one for every row would take all rows through one task."""
+        from pyspark.sql import functions
+
+        held: Frame = nw.from_native(
+            frame.to_native().sort(*by).withColumn(name, functions.monotonically_increasing_id())
+        )
+        return self.hold(held)
+
+    def hold(self, frame: Frame) -> Frame:
+        """The same rows, kept by the executors, or in the checkpoint folder where the session has one: they survive an executor there."""
+        native = frame.to_native()
+        kept = native.checkpoint() if _has_folder(self.session) else native.localCheckpoint()
+        self._held.append(kept)
+        held: Frame = nw.from_native(kept)
+        return held
+
+    def release(self, *keep: Frame) -> None:
+        """Let go of all held frames but these."""
+        kept = [frame.to_native() for frame in keep]
+        for native in self._held:
+            if not any(native is each for each in kept):
+                _unpersist(native)
+        self._held = kept
+
+    def collect(self, frame: Frame) -> pa.Table:
+        """The rows as an Arrow table."""
+        return plain(frame.to_native().toArrow())
+
+    def batches(self, frame: Frame, table: Table) -> Iterator[pa.RecordBatch]:
+        """The rows, one partition after the other, in Arrow's own form: the driver holds one at a time."""
+        from pyspark.sql import functions
+
+        part = functions.spark_partition_id()
+        # Held anew, as its partitions are in the frame's order; the executors need no Python for this.
+        kept = frame.to_native().localCheckpoint()
+        for row in sorted(kept.groupBy(part.alias("part")).count().collect()):
+            rows = kept.where(part == row["part"]).toArrow()
+            yield from table.conform(plain(rows)).to_batches()
+        _unpersist(kept)
+
+    def give(self, frame: Frame, table: Table) -> Any:
+        """A Spark frame of the user's session, times as TIMESTAMP."""
+        times = {column.name: _TO_INSTANT.format(f"`{column.name}`") for column in table if column.kind == "time"}
+        return _with(frame.to_native(), times).select(*table.names)
+
+    def _conform(self, native: Any, table: Table) -> Frame:
+        """A Spark frame of a user's, in a table's shape."""
+        kinds = dict(native.dtypes)
+        parts = []
+        for column in table:
+            if column.name in kinds:
+                parts.append(f"{_cast(native, kinds[column.name], column, table)} AS `{column.name}`")
+            elif column.required:
+                raise unfit(table, ValueError(f"{table.name}: the required column {column.name!r} is absent"))
+            else:
+                parts.append(f"CAST(NULL AS {_TYPES[column.kind]}) AS `{column.name}`")
+        frame: Frame = nw.from_native(native.selectExpr(*parts))
+        return frame
+
+
+def _cast(native: Any, kind: str, column: Column, table: Table) -> str:
+    """A column of a user's, of Spark's type `kind`, as an expression of ours; what can't be read is refused, not quoted."""
+    name, wanted = f"`{column.name}`", _TYPES[column.kind]
+    if kind == "timestamp":
+        # What it is at this moment in UTC, whatever the session's zone.
+        name, kind = _FROM_MICROSECONDS.format(f"unix_micros({name})"), "timestamp_ntz"
+    if kind == wanted.lower():
+        return name
+    if kind.startswith(("varchar", "char")) and column.kind == "string":
+        return f"CAST({name} AS STRING)"
+    if kind in ("float", "double"):
+        name = f"nullif({name}, CAST('NaN' AS {kind}))"
+    if kind == "date" and column.kind == "time":
+        return f"CAST({name} AS TIMESTAMP_NTZ)"
+    bad = "true"
+    if column.kind == "flag" and kind.startswith(("float", "double", "decimal", *_WHOLE)):
+        bad = f"{name} NOT IN (0, 1)"
+    # A column without any value has whatever type it was given.
+    if (
+        kind != "void"
+        and not native.selectExpr(f"{name} AS x").where(f"x IS NOT NULL AND ({bad.replace(name, 'x')})").isEmpty()
+    ):
+        said = f"{table.name}: the column {column.name!r} is of type {kind}, and not all of it can be read as {wanted}"
+        raise unfit(table, ValueError(not_strings(table, column.name) if column.kind == "string" else said))
+    return f"CAST({name} AS {wanted})" if bad != "true" else f"CAST(NULL AS {wanted})"
+
+
+_WHOLE = ("tinyint", "smallint", "int", "bigint")
+
+
+def _with(native: Any, columns: dict[str, str]) -> Any:
+    """The same columns, some of them computed anew."""
+    return native.selectExpr(
+        *(f"{columns[name]} AS `{name}`" if name in columns else f"`{name}`" for name in native.columns)
+    )
+
+
+def _has_folder(session: Any) -> bool:
+    context = getattr(session, "sparkContext", None) if hasattr(session, "_jsparkSession") else None
+    return context is not None and context.getCheckpointDir() is not None
+
+
+def _unpersist(native: Any) -> None:
+    """Free what a local checkpoint holds. Elsewhere (a checkpoint folder, Spark Connect) Spark does so when the frame is gone."""
+    frame = getattr(native, "_jdf", None)
+    if frame is None:
+        return
+    plan = frame.queryExecution().logical()
+    if hasattr(plan, "rdd"):
+        plan.rdd().unpersist(False)
