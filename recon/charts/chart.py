@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-#: The version of Vega-Lite that draws, and the name under which notebooks know its charts.
-_VEGA_LITE = "6.4"
-VEGA_LITE_TYPE = "application/vnd.vegalite.v6+json"
+#: The version of Vega-Lite that draws, and the name under which notebooks know its charts. Altair writes for version 6, but JupyterLab brings
+#: version 5 along; the charts use nothing that differs.
+_VEGA_LITE = "5.20"
+_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.20.1.json"
+VEGA_LITE_TYPE = "application/vnd.vegalite.v5+json"
 _SCALE = 2
 # How much of a table is read out: a chart has a few dozen numbers at most.
 _ROWS_TOLD = 60
@@ -62,7 +64,7 @@ class Chart:
         # Whatever theme a notebook has switched on: the same chart.
         with alt.theme.enable("none"):
             spec: dict[str, Any] = self._draw(alt).properties(description=self.alternative).to_dict()
-        spec["config"] = config()
+        spec |= {"config": config(), "$schema": _SCHEMA}
         return spec
 
     @cached_property

@@ -45,7 +45,7 @@ def links(why: Why, number: int = 0) -> Chart:
     def draw(alt: Any) -> Any:
         height = max(drawn.rows, 1) * HEIGHT_OF_ROW
         across = {"scale": alt.Scale(domain=[0, 1], nice=False), "axis": None}
-        down = {"scale": alt.Scale(domain=[max(drawn.rows, 1) - 0.4, -0.6], nice=False), "axis": None}
+        down = {"scale": alt.Scale(domain=[max(drawn.rows, 1) - 0.2, -0.6], nice=False), "axis": None}
         place = {"x": alt.X("x:Q", **across), "y": alt.Y("y:Q", **down)}
         edges = alt.Chart(alt.Data(values=drawn.edge_points)).encode(**place)
         kinds = [kind for kind in _KINDS if any(point["kind"] == kind for point in drawn.edge_points)]
@@ -71,8 +71,8 @@ def links(why: Why, number: int = 0) -> Chart:
             layers += [
                 hubs.mark_point(filled=True, size=40, color=GREY, opacity=1),
                 # Lines pass here: a white edge keeps the text readable.
-                hubs.mark_text(dy=-12, fontSize=11, stroke="white", strokeWidth=4).encode(text="label:N"),
-                hubs.mark_text(dy=-12, fontSize=11, color="#444444").encode(text="label:N"),
+                hubs.mark_text(dy=14, fontSize=11, stroke="white", strokeWidth=4).encode(text="label:N"),
+                hubs.mark_text(dy=14, fontSize=11, color="#444444").encode(text="label:N"),
             ]
         nodes = alt.Chart(alt.Data(values=drawn.nodes)).encode(**place)
         states = [state for state in _STATES if any(node["state"] == state for node in drawn.nodes)]

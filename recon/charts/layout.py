@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,8 @@ _KINDS = {
     "broken": "Salesforce ID, not synced",
     "converted": "became the Contact",
 }
+# How a way names them: whether the sync follows an id, it doesn't tell.
+_WAYS = {"id": "id", "stale": "id", "broken": "id", "converted": "converted"}
 _ADDRESS = "same address"
 
 
@@ -93,7 +94,7 @@ def lay_out(person: Person, *, show_addresses: bool) -> Drawn:
     veil = Veil(masked=not show_addresses)
     shown = _chosen(person)
     kept = {record.uid for record in shown}
-    hops = {frozenset(pair) for record in shown if record.asked for pair in _hops(record.way)}
+    hops = {hop for record in shown if record.asked for hop in _hops(record.way)}
     neighbours: dict[str, set[str]] = defaultdict(set)
     edges: list[tuple[str, str, str, bool]] = []
     missing: dict[str, str] = {}
@@ -103,7 +104,10 @@ def lay_out(person: Person, *, show_addresses: bool) -> Drawn:
         end = link.end
         if link.kind == "broken":
             end = missing.setdefault(link.end, f"missing {len(missing)}")
-        edges.append((link.start, end, _KINDS[link.kind], frozenset((link.start, link.end)) in hops))
+        edges.append(
+            (link.start, end, _KINDS[link.kind], (frozenset((link.start, link.end)), _WAYS[link.kind]) in hops)
+        )
+    by_address = [pair for pair, kind in hops if kind == "address"]
     hubs = {address: [uid for uid in uids if uid in kept] for address, uids in person.addresses.items()}
     hubs = {address: uids for address, uids in hubs.items() if len(uids) > 1}
     for start, end, _, _ in edges:
@@ -134,14 +138,14 @@ def lay_out(person: Person, *, show_addresses: bool) -> Drawn:
         label = visible(veil.address(address, address))
         drawn_hubs.append({"x": _MIDDLE, "y": row, "label": _cut(label)})
         for uid in uids:
-            thick = any(uid in hop and hop <= set(uids) for hop in hops)
+            thick = any(uid in pair and pair <= set(uids) for pair in by_address)
             points += _line(len(points), at[uid], (_MIDDLE, row), _ADDRESS, thick=thick)
         told.append(
             (
                 " and ".join(names[uid] for uid in uids[:-1]),
                 names[uids[-1]],
                 _ADDRESS,
-                any(hop <= set(uids) for hop in hops),
+                any(pair <= set(uids) for pair in by_address),
             )
         )
     rows = max([places[name] + 1 for name in places] + [int(row) + 1 for row in taken], default=0)
@@ -152,7 +156,7 @@ def lay_out(person: Person, *, show_addresses: bool) -> Drawn:
 
 def _chosen(person: Person) -> list[Record]:
     """The records to draw, in their order."""
-    on_the_way = {uid for record in person.asked for pair in _hops(record.way) for uid in pair}
+    on_the_way = {uid for record in person.asked for pair, _ in _hops(record.way) for uid in pair}
     ranked = sorted(
         person.records, key=lambda record: (not record.asked, record.uid not in on_the_way, not record.opted_out)
     )
@@ -160,10 +164,15 @@ def _chosen(person: Person) -> list[Record]:
     return [record for record in person.records if record.uid in kept]
 
 
-def _hops(way: str | None) -> list[tuple[str, str]]:
-    """The pairs of records that a way goes over."""
-    stations = [part.partition("]-> ")[2] or part for part in (way or "").split(" -[")]
-    return list(pairwise(stations))
+def _hops(way: str | None) -> list[tuple[frozenset[str], str]]:
+    """The pairs of records that a way goes over, and by what kind of link."""
+    first, *rest = (way or "").split(" -[")
+    hops, at = [], first
+    for part in rest:
+        kind, _, station = part.partition("]-> ")
+        hops.append((frozenset((at, station)), kind))
+        at = station
+    return hops
 
 
 def _rows(left: list[str], right: list[str], neighbours: dict[str, set[str]]) -> dict[str, int]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from recon import explore
 from recon.errors import SettingsError, UsageError
 from recon.explore.find import Joined, Match, find, joined
 from recon.explore.person import Person, persons
@@ -310,17 +309,6 @@ def test_an_admin_asks_on_the_command_line(rig: Rig) -> None:
     assert "Ada" not in done.stdout
 
 
-def test_an_answer_for_machines_and_one_in_full(rig: Rig) -> None:
-    done = here(rig, "why", "ada@buyer.example", "--json", "--full")
-    told = json.loads(done.stdout)
-    (person,) = told["persons"]
-    assert [record["asked"] for record in person["records"]] == [True, True]
-    assert {record["email"] for record in person["records"]} == {"ada@buyer.example"}
-    assert [link["kind"] for link in person["links"]] == ["id"]
-    assert list(person["addresses"]) == ["ada@buyer.example"]
-    assert any("verdict" in line for line in told["ledger"])
-
-
 def test_nobody_has_this_id(rig: Rig) -> None:
     done = here(rig, "why", "0035e000000zzzzAAA")
     assert (done.returncode, done.stdout) == (1, "")
@@ -333,10 +321,29 @@ def test_nobody_has_this_id(rig: Rig) -> None:
 def test_a_deleted_record_is_told_and_leads_to_its_person(rig: Rig) -> None:
     with rig.sandbox.store.transaction() as db:
         (gone,) = db.execute("SELECT Id FROM contact WHERE IsDeleted").fetchone()
-    found = explore.why(rig.folder, gone, clock=rig.clock)
-    assert found.deleted == (gone,)
-    assert found.person is not None
-    assert [record.category for record in found.person.records] == ["broken_link"]
-    assert "in the recycle bin or was merged away" in repr(found)
-    assert "in the recycle bin or was merged away" in found._repr_html_()
-    assert found.note is None
+    told = json.loads(here(rig, "why", gone, "--json", "--full").stdout)
+    assert told["deleted"] == [gone]
+    (person,) = told["persons"]
+    (record,) = person["records"]
+    assert (record["asked"], record["email"], record["category"]) == (True, "bob@buyer.example", "broken_link")
+    assert [(link["end"], link["kind"]) for link in person["links"]] == [(f"salesforce:{gone}", "broken")]
+    assert (told["ledger"], told["note"]) == (["The ledger holds nothing about this person."], None)
+
+
+def test_what_is_said_around_the_records(everybody: dict[str, Person]) -> None:
+    answer = Why(
+        "7001",
+        (everybody["sales_connect:7001"],),
+        40,
+        (lead(14),),
+        "20261124T180000Z-1a2b3c4d",
+        "now",
+        note="it is <b>damaged</b>",
+    )
+    for text in (repr(answer), answer._repr_html_()):
+        assert "leads to 40 persons, of whom the first 20 are shown" in text
+        assert "in the recycle bin or was merged away" in text
+        assert "The ledger could not be read: it is" in text
+    assert "<b>damaged" not in answer._repr_html_()
+    masked = Why("n5@b.test", (everybody["sales_connect:7005"],), 1, (), "20261124T180000Z-1a2b3c4d", "now")
+    assert "n5@b.test" not in json.dumps(masked.as_json())

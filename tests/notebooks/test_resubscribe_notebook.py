@@ -58,13 +58,20 @@ def carried_out(rig: Rig) -> Path:
 
 
 def shown(path: Path) -> dict[str, Any]:
-    """What each cell shows: of a table its HTML."""
+    """What each cell shows: of a table its HTML, of a chart its text."""
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     outputs = {cell.id: cell.outputs for cell in notebook.cells if cell.get("outputs")}
     for of_cell in outputs.values():
         # No warning, no log: only what print wrote.
         assert [output.get("name", "stdout") for output in of_cell] == ["stdout"]
-    return {name: output.text if "text" in output else output.data["text/html"] for name, [output] in outputs.items()}
+    return {name: output.text if "text" in output else text(output.data) for name, [output] in outputs.items()}
+
+
+def text(data: dict[str, str]) -> str:
+    if "text/html" in data:
+        return data["text/html"]
+    assert "image/svg+xml" in data
+    return data["text/plain"]
 
 
 def flags(rig: Rig) -> list[bool]:
@@ -81,7 +88,9 @@ def test_the_plan_is_shown_first_and_carried_out_when_asked_for(rig: Rig) -> Non
     assert "evidence_missing" in cells["verdicts"]
     assert "a***@b***.example" in cells["verdicts"]
     assert "HasOptedOutOfEmail" not in cells["outcomes"]
-    assert "<td>" not in cells["outcomes"]
+    assert "<td" not in cells["outcomes"]
+    assert "2 rows: 1 accepted, 1 rejected, 0 no_op." in cells["codes"]
+    assert cells["codes"].splitlines()[-1].split() == ["evidence_missing", "rejected", "1"]
     for name in ("verdicts.csv", "plan.json", "merged.parquet"):
         assert name in cells["files"]
     assert flags(rig) == [True] * 4
@@ -89,15 +98,15 @@ def test_the_plan_is_shown_first_and_carried_out_when_asked_for(rig: Rig) -> Non
 
     cells = shown(carried_out(rig))
     assert cells["resubscribe"].endswith("Applied: 2 steps: 2 done\n")
-    assert cells["outcomes"].count("<td>done</td>") == 2
+    assert cells["outcomes"].count(">done</td>") == 2
     assert "success.csv" in cells["files"]
     assert sorted(flags(rig)) == [False, False, True, True]
     folder = rig.folder / "reports" / "do"
     plan = json.loads((folder / "plan.json").read_text("utf-8"))
     assert plan["created_by"] == "Dana Analyst"
     assert json.loads((folder / "apply.json").read_text("utf-8"))["counts"] == {"done": 2}
-    for text in cells.values():
-        assert not ADDRESS.search(text)
+    for told in cells.values():
+        assert not ADDRESS.search(told)
     assert "&lt;b&gt;Asked&lt;/b&gt; from a***@b***.example" in cells["steps"]
 
 
