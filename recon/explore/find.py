@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import narwhals.stable.v2 as nw
 import pyarrow as pa
@@ -154,14 +154,15 @@ def _rows_of(table: pa.Table, key: str, members: pa.Table, system: str) -> pa.Ta
 
 
 def _deleted(records: pa.Table, text: str) -> tuple[str, ...]:
-    gone = records.filter(records.column("is_deleted")).select(["record_id", "email"])
+    """The deleted records that an id or an address names."""
+    gone = records.filter(records.column("is_deleted"))
     whole = salesforce_id_18(text.removeprefix(f"{SALESFORCE}:"))
+    if whole is not None:
+        return tuple(gone.filter(pc.equal(gone.column("record_id"), whole)).column("record_id").to_pylist())
     comparable = address(text)
-    rows: list[dict[str, Any]] = gone.to_pylist() if whole or comparable else []
-    return tuple(
-        sorted(
-            row["record_id"]
-            for row in rows
-            if row["record_id"] == whole or (comparable is not None and address(row["email"]) == comparable)
-        )
-    )
+    if comparable is None:
+        return ()
+    # Only the few in which the part before the @ occurs are worth a closer look.
+    near = pc.match_substring(gone.column("email"), comparable.partition("@")[0], ignore_case=True)
+    rows = gone.filter(pc.fill_null(near, fill_value=False)).select(["record_id", "email"]).to_pylist()
+    return tuple(sorted(row["record_id"] for row in rows if address(row["email"]) == comparable))

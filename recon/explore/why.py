@@ -83,7 +83,9 @@ class Why:
                     *self._details(record),
                 ]
             told += _rest(person)
-            events = [f"    {iso(each.at)}  {self._text(each.uid)}: {self._text(each.what)}" for each in person.events()]
+            events = [
+                f"    {iso(each.at)}  {self._text(each.uid)}: {self._text(each.what)}" for each in person.events()
+            ]
             told += ["  What happened, as far as both systems know:", *events[-MOST_RECORDS:]] if events else []
         return [*told, *self._gone(), *self._evidence()]
 
