@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from recon.clock import iso
 from recon.errors import SourceError
 from recon.resubscribe.answers import STOPPING, remedy
 from recon.resubscribe.outcomes import Outcome
@@ -169,9 +170,25 @@ class Carrier:
                 if self._why_not(task, seen[task.step.key]) == NEWER_OPT_OUT:
                     self._put_back(clears)
             self._one(task, seen.get(task.step.key))
+            if self._slipped_in(task, seen.get(task.step.key)):
+                self._put_back(clears)
+                self._leave(waiting, {task.label: NEWER_OPT_OUT}, seen)
+                return
             if self._state(task).result != "done" and not self._on_worklist(task):
                 self._leave(waiting, {}, seen, task)
                 return
+
+    def _slipped_in(self, task: Task, seen: Seen | None) -> bool:
+        """Whether somebody opted a record out between the last look at it and the write, and the write passed all the same.
+
+        A precondition compares whole seconds, so it can't see that where the record was changed before in the same second. History tells then.
+        Of a record that nobody changed since the snapshot it need not be asked: any change gives that another second.
+        """
+        step, state, salesforce = task.step, self._state(task), self._systems.salesforce
+        if step.system != "salesforce" or state.result != "done" or salesforce is None:
+            return False
+        unmoved = seen is not None and seen.modified_at is not None and iso(seen.modified_at) == step.modified_at
+        return not (unmoved and state.attempts == 1) and opted_out_since(step, salesforce.history(step))
 
     def _ready(self, clears: Sequence[Task], waiting: Sequence[Task], seen: Mapping[str, Seen]) -> list[Task]:
         """The clears that may be written now: all that are waiting, or none."""

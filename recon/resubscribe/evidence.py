@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon.identity import address as comparable
 from recon.ledger import Draft, kinds
+from recon.resubscribe.steps_evidence import NEWER_OPT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -170,14 +171,39 @@ def applied_digests(ledger: Ledger) -> set[str]:
     An undo takes back what should not have been done, so a row of which nothing is left was not carried out: it may be handed in again, and is
     held against the opt-outs as they are then, those that the undo put back included. A clear that was put back because the person opted out
     anew stays done: that consent is spent. A row whose personal part was erased is not among them.
+
+    Nor is one of which a part could not be done, because a rule of the org forbade it or a Lead was converted meanwhile: what is left of it may
+    be planned again once that is mended, and is held against the opt-outs as they are then.
     """
-    carried = standing_verdicts(ledger)
+    carried = standing_verdicts(ledger) - _left_in_part(ledger)
     found = set()
     for entry in ledger.entries(kinds.VERDICT):
         said = ledger.personal(entry) if entry.seq in carried else None
         if said and "digest" in said:
             found.add(said["digest"])
     return found
+
+
+def _left_in_part(ledger: Ledger) -> set[int]:
+    """The verdicts under which a clear was tried and not done, but for those whose person opted out anew: their numbers in the ledger."""
+    verdicts: dict[int, int] = {}
+    put_back: set[tuple[str, str]] = set()
+    for intent in ledger.entries(kinds.INTENT):
+        if intent.data.get("verdict") is not None:
+            verdicts[intent.seq] = intent.data["verdict"]
+        elif str(intent.data["step"]).endswith(".resuppress"):
+            put_back.add((intent.data["plan"], intent.data["record"]))
+    last: dict[tuple[str, str], tuple[int, str]] = {}
+    anew: set[int] = set()
+    for outcome in ledger.entries(kinds.OUTCOME):
+        verdict = verdicts.get(outcome.data["intent"])
+        if verdict is None:
+            continue
+        record = outcome.data["plan"], outcome.data["record"]
+        last[record] = verdict, outcome.data["result"]
+        if record in put_back or outcome.data.get("code") == NEWER_OPT_OUT:
+            anew.add(verdict)
+    return {verdict for verdict, result in last.values() if result != "done"} - anew
 
 
 def standing_verdicts(ledger: Ledger) -> set[int]:

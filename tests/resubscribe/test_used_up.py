@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -13,6 +14,7 @@ from recon.resubscribe.apply import apply
 from recon.resubscribe.evidence import applied_digests
 from recon.resubscribe.undo import undo
 from recon.sandbox import sales_connect
+from recon.sandbox.faults import Fault
 from recon.sandbox.salesforce import records
 from tests.resubscribe.rig import ADMIN, Rig, new_rig
 
@@ -117,3 +119,52 @@ def test_what_the_sync_brought_came_from_salesforce(rig: Rig) -> None:
     rig.approve("ada@buyer.example")
     rig.plan()
     assert verdict(rig)["opt_out_source"] == "salesforce"
+
+
+def test_what_a_rule_of_the_org_stopped_may_be_planned_again(rig: Rig) -> None:
+    """A part of the row was done; that part and the rest are one person's, and the consent is as good as it was."""
+    person, record = rig.pair("ada@buyer.example")
+    rig.days(1)
+    rig.pull()
+    rig.approve("ada@buyer.example")
+    second = records.insert_contact(rig.sandbox.store, LastName="Byron", Email="ada@buyer.example")
+    records.update_record(rig.sandbox.store, "Contact", second, {"HasOptedOutOfEmail": True})
+    rig.rows[0] |= {"consent_date": "2026-11-03T19:00:00Z", "approved_at": "2026-11-03T19:30:00Z"}
+    rig.clock.advance(timedelta(hours=2))
+    rig.pull()
+    planned = rig.plan(run_id="first")
+    rule = {"kind": "row", "code": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "path": f"Contact/{second}"}
+    rig.sandbox.faults.add(Fault.model_validate(rule | {"times": "always"}))
+    environ = rig.sandbox.environment()
+    done = apply(rig.folder, planned.path, actor=ADMIN, clock=rig.clock, environ=environ, sleep=lambda _: None)
+    assert [(each.outcome, each.code) for each in done.outcomes] == [
+        ("done", None),
+        ("failed", "FIELD_CUSTOM_VALIDATION_EXCEPTION"),
+        ("unprocessed", "person_failed"),
+    ]
+    assert digests(rig) == 0
+    rig.sandbox.faults.clear()
+    rig.clock.advance(timedelta(minutes=5))
+    rig.pull()
+    assert codes(rig) == [("accepted", None)]
+    carry_out(rig, rig.plan(run_id="second").path)
+    assert not any(rig.flag(uid) for uid in (f"sales_connect:{person}", f"salesforce:{record}", f"salesforce:{second}"))
+    assert digests(rig) == 1
+
+
+def test_whoever_opted_out_anew_has_used_the_row_up(rig: Rig) -> None:
+    person, record = rig.pair("ada@buyer.example")
+    rig.days(1)
+    rig.pull()
+    rig.approve("ada@buyer.example")
+    planned = rig.plan(run_id="first")
+    rig.sandbox.faults.add(
+        Fault(kind="clock", seconds=60, method="PATCH"),
+        Fault(kind="change", change="unsubscribe", record=person, method="PATCH"),
+    )
+    environ = rig.sandbox.environment()
+    done = apply(rig.folder, planned.path, actor=ADMIN, clock=rig.clock, environ=environ, sleep=lambda _: None)
+    assert {each.code for each in done.outcomes} == {"newer_opt_out"}
+    assert rig.flag(f"salesforce:{record}")
+    assert rig.flag(f"sales_connect:{person}")
+    assert digests(rig) == 1
