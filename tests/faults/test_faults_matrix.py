@@ -1,0 +1,123 @@
+"""Every fault of docs/faults.md, in a pull and in an apply: what the user sees, and what holds whatever goes wrong.
+
+No wrong data is used, no opt-out is lost, nobody is resubscribed without approval, no outcome is unknown that isn't said to be unknown, and
+running again finishes the work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from recon.ledger import verify
+from tests.faults.cases import CASES, Case, Side
+from tests.faults.fault_world import World, tables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from recon.resubscribe.outcomes import Applied
+    from tests.faults.fault_world import Said, Template
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("world"))
+    yield world
+    world.close()
+
+
+def told(world: World, said: Said, side: Side) -> None:
+    """The exit code and the sentence, and that the fault was there."""
+    assert (said.exit, said.text if said.exit != side.exit else "") == (side.exit, "")
+    assert side.says in said.text
+    assert bool(world.faults.fired) is side.met, [each.line() for each in world.faults.fired]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_in_a_pull(shared: World, tmp_path: Path, case: Case) -> None:
+    template = shared.template(case.way, hasty=case.hasty)
+    shared.begin(template, tmp_path)
+    kept = sorted(each.name for each in (tmp_path / "snapshots").iterdir())
+    shared.inject(*case.pull.faults)
+    said = shared.pull(tmp_path)
+    told(shared, said, case.pull)
+    found = tables(tmp_path)
+    shared.calm()
+    if case.pull.exit:
+        assert sorted(each.name for each in (tmp_path / "snapshots").iterdir()) == kept
+    again = shared.pull(tmp_path)
+    assert again.exit == 0, again.text
+    if case.pull.exit == 0:
+        changed = any(fault.kind == "change" for fault in case.pull.faults)
+        for one, later, before in zip(found, tables(tmp_path), tables(template.folder), strict=True):
+            assert held(one, before, later) if changed else one.equals(before)
+
+
+def held(found: pa.Table, before: pa.Table, later: pa.Table) -> bool:
+    """Whether every value is one that was there, before or after what somebody changed while it was read."""
+    old, new = ({next(iter(row.values())): row for row in table.to_pylist()} for table in (before, later))
+    return all(
+        value in (old.get(key, {}).get(name), new.get(key, {}).get(name))
+        for row in found.to_pylist()
+        for key in [next(iter(row.values()))]
+        for name, value in row.items()
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_in_an_apply(shared: World, tmp_path: Path, case: Case) -> None:
+    template = shared.template(case.way, hasty=case.hasty)
+    plan = shared.begin(template, tmp_path)
+    shared.inject(*case.apply.faults)
+    said = shared.apply(plan)
+    told(shared, said, case.apply)
+    holds(shared, template.before, plan, said.applied)
+    shared.calm()
+    before = shared.flags()
+    if case.again == "plan":
+        plan = shared.plan_again(tmp_path)
+    again = shared.apply(plan)
+    holds(shared, before, plan, again.applied)
+    assert again.exit == (3 if case.ends == "ann_out" else 0), again.text
+    assert not verify(tmp_path / "ledger").findings
+    ends_well(shared, template, case)
+
+
+def holds(world: World, before: dict[str, bool], plan: Path, applied: Applied | None) -> None:
+    """What holds after every run, however it ended: `before` is who was opted out until then."""
+    flags = world.flags()
+    steps = {step.key: step for step in world.steps(plan)}
+    approved = {key for key, step in steps.items() if step.direction == "clear"}
+    cleared = {key for key, out in before.items() if out and not flags.get(key, True)}
+    assert cleared <= approved
+    for outcome in () if applied is None else applied.outcomes:
+        if outcome.key not in steps or outcome.key not in flags:
+            continue
+        there = flags[outcome.key] is steps[outcome.key].after[0]
+        was = before[outcome.key] is steps[outcome.key].after[0]
+        if outcome.outcome in ("done", "skipped_done"):
+            assert there, outcome
+        elif there and not was:
+            assert "known" in outcome.message, outcome
+    if applied is None:
+        # Nothing was begun.
+        assert {key: flags[key] for key in steps} == {key: before[key] for key in steps}
+
+
+def ends_well(world: World, template: Template, case: Case) -> None:
+    """Running again brought both systems to where they would be without the fault."""
+    ids = world.ids
+    flags, wanted = world.flags(), dict(template.after)
+    ann = {f"salesforce:{ids['ann_lead']}", f"salesforce:{ids['ann_contact']}", f"sales_connect:{ids['ann']}"}
+    if case.ends == "ann_out":
+        wanted |= dict.fromkeys(ann, True)
+    if case.ends == "less":
+        gone = f"sales_connect:{ids['ann']}" if case.name.startswith("gateway") else f"salesforce:{ids['ann_lead']}"
+        flags.pop(gone, None)
+        wanted.pop(gone)
+    assert flags == wanted
