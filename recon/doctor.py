@@ -80,7 +80,7 @@ def _checks(workspace: Path, clock: Clock | None, environ: Mapping[str, str] | N
     yield _lock(workspace)
     yield from _secrets(loaded, known)
     yield from _sources(loaded, known, clock)
-    yield from _ledger(loaded)
+    yield from _ledger(loaded, known)
     yield _snapshot(loaded, clock)
     yield from _open_work(loaded, clock)
 
@@ -271,10 +271,10 @@ def _files(what: str, paths: list[Path | None], settings_named: str) -> Iterator
         yield ok("sources", f"{what} come from {', '.join(path.name for path in named)}.")
 
 
-def _ledger(loaded: Settings) -> Iterator[Check]:
+def _ledger(loaded: Settings, known: Secrets) -> Iterator[Check]:
     from recon import evidence
     from recon.ledger import verify
-    from recon.ledger.pseudonym import read_keys
+    from recon.ledger.pseudonym import keys_of, read_keys
     from recon.ledger.verify import Result
 
     folder = loaded.run.ledger
@@ -301,10 +301,13 @@ def _ledger(loaded: Settings) -> Iterator[Check]:
     keys = loaded.evidence.keys or folder
     try:
         read_keys(keys)
+        keys_of(known.get(loaded.evidence.keys_env, ""))
     except ReconError as error:
         yield failed("ledger keys", error)
         return
-    if loaded.evidence.keys is None:
+    if known.get(loaded.evidence.keys_env):
+        yield ok("ledger keys", "they come as a secret.")
+    elif loaded.evidence.keys is None:
         text = "they lie beside the ledger: whoever gets both can tell who is behind the pseudonyms."
         yield Check(
             "ledger keys",

@@ -9,6 +9,7 @@ from recon.errors import UsageError
 from recon.ledger import Ledger, Notice, Terms
 from recon.ledger.checkpoint import Unreadable
 from recon.ledger.checkpoint import read as read_checkpoints
+from recon.ledger.pseudonym import keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints.jsonl"
 
 
-def open_ledger(loaded: Settings, clock: Clock) -> Ledger:
-    """Open the workspace's ledger; the first time, make it."""
-    return Ledger.open(loaded.run.ledger, clock=clock, keys=loaded.evidence.keys)
+def open_ledger(loaded: Settings, clock: Clock, environ: Mapping[str, str] | None = None) -> Ledger:
+    """Open the workspace's ledger; the first time, make it. Its keys are files, or a secret (`evidence.keys_env`)."""
+    given = keys_of(secrets.resolver(loaded, environ).get(loaded.evidence.keys_env, ""))
+    return Ledger.open(loaded.run.ledger, clock=clock, keys=loaded.evidence.keys, given=given)
 
 
 def take_checkpoint(

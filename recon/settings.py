@@ -322,6 +322,11 @@ class EvidenceSettings(_Section):
         None,
         description="Folder of the keys of the ledger's pseudonyms, kept apart from it. Unset: the ledger's own folder.",
     )
+    keys_env: _Variable = Field(
+        "RECON_LEDGER_KEYS",
+        description="Environment variable that holds keys of the pseudonyms, in place of files: hk1=64 hexadecimal digits, further ones after a blank. "
+        "Not set there: the files in the folder keys.",
+    )
     signing_key_env: _Variable = Field(
         "RECON_LEDGER_SIGNING_KEY",
         description="Environment variable with the path of an Ed25519 private key (PEM, mode 600, outside the workspace) that signs checkpoints, or the "

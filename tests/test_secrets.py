@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
@@ -18,7 +19,9 @@ from keyring.backends import fail
 from keyring.errors import KeyringLocked
 
 from recon import evidence, secret_looks, secrets, settings
+from recon.clock import SetClock
 from recon.errors import SettingsError
+from recon.ledger.errors import LedgerError
 from recon.settings import Settings
 
 if TYPE_CHECKING:
@@ -206,6 +209,26 @@ class TestKeys:
     def test_what_is_no_key_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="no private key in PEM form"):
             self.opened(str(put(tmp_path / "key.pem", "planted")))
+
+
+def test_the_ledgers_keys_can_be_a_secret_in_place_of_files(tmp_path: Path) -> None:
+    loaded = settings.load(tmp_path)
+    clock = SetClock(datetime(2026, 11, 24, 18, tzinfo=UTC))
+    given = {"RECON_LEDGER_KEYS": f"hk1={'5e' * 32}\nhk2={'7a' * 32}"}
+    with evidence.open_ledger(loaded, clock, given) as opened:
+        assert opened.names.versions == (1, 2)
+        name = opened.names.address("ada@buyer.example")
+    assert not list(tmp_path.rglob("*.key"))
+    with evidence.open_ledger(loaded, clock, given) as opened:
+        assert opened.names.address("ada@buyer.example") == name
+    with pytest.raises(LedgerError, match="is not in"):
+        evidence.open_ledger(loaded, clock, {})
+    with pytest.raises(LedgerError, match="is not the one that the ledger"):
+        evidence.open_ledger(loaded, clock, {"RECON_LEDGER_KEYS": f"hk2={'00' * 32}"})
+    for text in ("planted", f"hk1={'5e' * 31}", f"hk1={'5e' * 32} hk1={'5e' * 32}", f"hk0={'5e' * 32}"):
+        with pytest.raises(LedgerError, match="holds something else") as caught:
+            evidence.open_ledger(loaded, clock, {"RECON_LEDGER_KEYS": text})
+        assert text not in str(caught.value)
 
 
 LOOK_LIKE_ONE = {

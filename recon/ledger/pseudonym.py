@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import stat
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from recon.disk import sync_folder
@@ -20,12 +21,14 @@ from recon.ledger.kinds import PSEUDONYM
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
     from pathlib import Path
 
 KEY_BYTES = 32
 
 _DOMAIN = b"recon-pseudonym/v1\0"
 _KEY_FILE = re.compile(r"pseudonyms-hk([1-9][0-9]{0,5})\.key", re.ASCII)
+_KEY_SAID = re.compile(r"hk([1-9][0-9]{0,5})=([0-9a-f]{64})", re.ASCII)
 _KEY_TEXT = re.compile(r"[0-9a-f]{64}\n?", re.ASCII)
 _HEX_SHOWN = 32
 
@@ -106,7 +109,29 @@ def _uid(system: str, record_id: str) -> str:
     return f"{system}:{record_id}"
 
 
-def held(db: sqlite3.Connection, path: Path, folder: Path) -> Pseudonyms:
+def keys_of(text: str) -> dict[int, bytes]:
+    """The keys that a secret's text holds: `hk1=64 hexadecimal digits`, further ones after a blank or a line break.
+
+    Raises
+    ------
+    LedgerError
+        If it holds anything else. It is not repeated.
+    """
+    found = {}
+    for part in text.split():
+        fits = _KEY_SAID.fullmatch(part)
+        if fits is None or int(fits[1]) in found:
+            raise LedgerError(
+                "the secret with the ledger's keys holds something else, or a version twice.",
+                hint="Write it like hk1=0123...: the version, and the 64 digits that the file pseudonyms-hk1.key holds.",
+            )
+        found[int(fits[1])] = bytes.fromhex(fits[2])
+    return found
+
+
+def held(
+    db: sqlite3.Connection, path: Path, folder: Path, given: Mapping[int, bytes] = MappingProxyType({})
+) -> Pseudonyms:
     """The pseudonyms' keys, held against those that were used before; the first time, a new one.
 
     Parameters
@@ -114,7 +139,9 @@ def held(db: sqlite3.Connection, path: Path, folder: Path) -> Pseudonyms:
     db, path
         The ledger.
     folder
-        Where the keys are.
+        Where the keys' files are.
+    given
+        Keys that come from elsewhere; they come before a file of the same version.
 
     Raises
     ------
@@ -122,7 +149,7 @@ def held(db: sqlite3.Connection, path: Path, folder: Path) -> Pseudonyms:
         If the newest key is missing, or a key is another one.
     """
     known = dict(db.execute("SELECT version, fingerprint FROM key").fetchall())
-    keys = read_keys(folder)
+    keys = read_keys(folder) | dict(given)
     if not known and not keys:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         new_key(folder, 1)

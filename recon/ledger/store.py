@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self
 
 from recon import __version__
@@ -70,6 +71,7 @@ class Ledger:
         clock: Clock | None = None,
         timeout: float = 30.0,
         keys: Path | None = None,
+        given: Mapping[int, bytes] = MappingProxyType({}),
         durable: bool = True,
     ) -> Ledger:
         """Open the ledger in a folder; the first time, make it.
@@ -84,6 +86,8 @@ class Ledger:
             Seconds to wait for another process that is writing.
         keys
             The folder of the pseudonyms' keys, where they are kept apart from the ledger.
+        given
+            Keys by their version, where they come from elsewhere than files.
         durable
             False for rehearsals: commits are not synced to the disk. Killing the process still loses nothing, a power cut may.
 
@@ -103,7 +107,7 @@ class Ledger:
             raise from_sqlite(error, path, timeout) from error
         try:
             schema.prepare(db, path)
-            names = held(db, path, folder if keys is None else keys)
+            names = held(db, path, folder if keys is None else keys, given)
         except sqlite3.Error as error:
             db.close()
             raise from_sqlite(error, path, timeout) from error

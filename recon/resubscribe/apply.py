@@ -84,7 +84,7 @@ def apply(
     environ = secrets.resolver(loaded, environ)
     with ExitStack() as stack:
         stack.enter_context(lock.held(workspace, f"apply {plan.run_id}", clock, environ=environ))
-        ledger = stack.enter_context(open_ledger(loaded, clock))
+        ledger = stack.enter_context(open_ledger(loaded, clock, environ))
         facts = snapshot_facts(plan, loaded, file.parent)
         evidence = StepsEvidence(ledger, plan, actor=actor.strip(), addresses=facts.addresses, clock=clock)
         run = Run(plan, file.parent, loaded, evidence, facts, clock, sleep, inside_guard_window)

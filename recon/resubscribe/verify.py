@@ -159,7 +159,7 @@ def verify(
     secrets = resolver(loaded, environ)
     if not loaded.run.ledger.is_dir():
         raise UsageError("no plan was applied here yet.", hint="Apply one with `recon apply`.")
-    with open_ledger(loaded, clock) as ledger:
+    with open_ledger(loaded, clock, secrets) as ledger:
         folder = _applied(ledger, loaded) if run_id is None else jobs.run_folder(loaded, run_id)
         if not (folder / _PLAN_FILE).is_file():
             raise UsageError(f"there is no plan in the run {folder.name}.", hint="Name the run whose plan was applied.")
