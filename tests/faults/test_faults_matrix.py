@@ -46,6 +46,8 @@ def test_in_a_pull(shared: World, tmp_path: Path, case: Case) -> None:
     shared.inject(*case.pull.faults)
     said = shared.pull(tmp_path)
     told(shared, said, case.pull)
+    if any("Retry-After" in fault.headers for fault in case.pull.faults):
+        assert 7.0 in shared.slept
     found = tables(tmp_path)
     shared.calm()
     if case.pull.exit:
@@ -76,6 +78,10 @@ def test_in_an_apply(shared: World, tmp_path: Path, case: Case) -> None:
     shared.inject(*case.apply.faults)
     said = shared.apply(plan)
     told(shared, said, case.apply)
+    patches = [each.headers for each in shared.faults.asked if each.method == "PATCH" and "/sobjects/" in each.path]
+    assert all("if-unmodified-since" in headers for headers in patches)
+    if any("Retry-After" in fault.headers for fault in case.apply.faults):
+        assert 7.0 in shared.slept
     holds(shared, template.before, plan, said.applied)
     shared.calm()
     before = shared.flags()
