@@ -135,6 +135,12 @@ class SalesforceSettings(_Section):
         2000, ge=0, description="Above this many rows an object is read through Bulk API 2.0, below it by REST queries."
     )
     page_rows: int = Field(50_000, ge=1, le=1_000_000, description="Rows a page of Bulk results.")
+    bulk_job_rows: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Rows of one job at most, which are read again together just before and after it. Salesforce works through them by 10,000.",
+    )
     bulk_updates_above: int = Field(
         200,
         ge=0,
@@ -270,6 +276,15 @@ class RunSettings(_Section):
     reports: Path = Field(Path("reports"), description="Folder of the runs' reports.")
     ledger: Path = Field(Path("ledger"), description="Folder of the ledger, the evidence of what was done.")
     inbox: Path = Field(Path("inbox"), description="Folder for extracts and approved CSVs.")
+    memory: str | None = Field(
+        None,
+        pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$",
+        description="How much memory DuckDB may use, like 2GB; what needs more is spilled. Unset: 80 % of the machine's.",
+    )
+    spill: Path | None = Field(
+        None,
+        description="Folder for what doesn't fit in memory, personal data too; emptied at the end. Unset: the system's for temporary files.",
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 #: After so many people in a row that couldn't be read, the rest is not tried.
 _PATIENCE = 3
 _NOT_IN_JOB = "The Bulk job did not come to it: apply the same plan again."
-#: Records that are read, written by jobs and read again together. Salesforce works in batches of 10,000.
-_JOB_RECORDS = 10_000
 _WINDOW = "The guard window around the nightly run has begun: apply the same plan again after it."
 
 
@@ -73,6 +71,7 @@ class Run:
         self._client: GatewayClient | None = None
         self._earlier = {step.number for step in plan.steps if evidence.state(Task(step)).result == "done"}
         self._way = "rest"
+        self._notes: list[str] = []
         self._resumed = any(evidence.state(Task(step)).attempts for step in plan.steps)
 
     def carry_out(self, stack: ExitStack, actor: str, environ: Mapping[str, str], progress: Progress) -> Applied:
@@ -99,7 +98,7 @@ class Run:
         finally:
             outcomes = self._outcomes(carrier)
             self._write(outcomes, actor, iso(started))
-        return Applied(outcomes, self._folder)
+        return Applied(outcomes, self._folder, tuple(self._notes))
 
     def take_back(self, file: Path, actor: str) -> Applied:
         """Take a ticked worklist back; nothing is written to any system."""
@@ -211,7 +210,9 @@ class Run:
             self._row_by_row(carrier, persons, advance)
             return
         jobs = BulkUpdate(self._connection, self._loaded.salesforce, self._sleep)
-        bulk = BulkSteps(jobs, systems.salesforce, self._evidence)
+        rows = self._loaded.salesforce.bulk_job_rows
+        bulk = BulkSteps(jobs, systems.salesforce, self._evidence, rows)
+        self._notes = bulk.notes
         bulk.go_on(self._plan.steps)
         waiting = sum(
             step.system == "salesforce" and not self._evidence.state(Task(step)).final for step in self._plan.steps
@@ -220,7 +221,7 @@ class Run:
             self._row_by_row(carrier, persons, advance)
             return
         self._way = "bulk"
-        for part in _parts(persons):
+        for part in _parts(persons, rows):
             seen = self._by_job(carrier, systems, bulk, part)
             self._row_by_row(carrier, part, advance, seen)
 
@@ -229,21 +230,31 @@ class Run:
     ) -> dict[str, Seen] | None:
         """Write the records of some people in Salesforce by jobs; returns the records as they are then, None where that isn't known.
 
-        What a job could not write for now is left for row by row.
+        Rows that were locked go into another job, after a pause and another look; few of them, and the last ones, are left for row by row.
         """
         assert systems.salesforce is not None
         open_persons = [
             steps for steps in persons if not carrier.at_rest(steps) and not self._window_open(carrier, steps)
         ]
         steps = [step for of_person in open_persons for step in carrier.looked_at(of_person)]
+        settings = self._loaded.salesforce
         try:
-            seen = systems.read(steps)
-            tasks = [task for of_person in open_persons for task in carrier.review(of_person, seen)]
-            bulk.write([task for task in tasks if task.step.system == "salesforce"])
-            for task in tasks:
-                state = self._evidence.state(task)
-                if state.result == "unprocessed":
-                    carrier.unreached([task.step], state.code or "unprocessed", _NOT_IN_JOB)
+            locked = open_persons
+            for attempt in range(settings.retries + 1):
+                seen = systems.read([step for of_person in locked for step in carrier.looked_at(of_person)])
+                tasks = [task for of_person in locked for task in carrier.review(of_person, seen)]
+                tasks = [task for task in tasks if task.step.system == "salesforce"]
+                bulk.write(tasks, seen)
+                for task in tasks:
+                    state = self._evidence.state(task)
+                    if state.result == "unprocessed":
+                        carrier.unreached([task.step], state.code or "unprocessed", _NOT_IN_JOB)
+                again = {task.step.person for task in tasks if self._evidence.state(task).result == "failed"}
+                locked = [of_person for of_person in locked if self._to_be_repeated(of_person, again)]
+                if sum(map(len, locked)) <= settings.bulk_updates_above:
+                    break
+                if attempt < settings.retries:
+                    self._sleep(settings.backoff_seconds * 2**attempt)
             cleared = [
                 step
                 for of_person in open_persons
@@ -258,6 +269,11 @@ class Run:
             for of_person in open_persons:
                 carrier.unreached(of_person, "unreadable", error.message)
             return None
+
+    def _to_be_repeated(self, steps: list[Step], persons: set[str]) -> bool:
+        """Whether a job could not write a record of this person for now, as something held it."""
+        states = [self._evidence.state(Task(step)) for step in steps if step.system == "salesforce"]
+        return steps[0].person in persons and any(state.result == "failed" and state.retryable for state in states)
 
     def _row_by_row(
         self,
@@ -310,6 +326,7 @@ class Run:
             "finished_at": self._evidence.now(),
             "resumed": self._resumed,
             "salesforce": self._way,
+            "notes": self._notes,
             "api_calls": {
                 "salesforce": 0 if self._connection is None else self._connection.calls,
                 "sales_connect": 0 if self._client is None else self._client.calls,
@@ -333,14 +350,14 @@ class Run:
         return f"{iso(before)} ({before.astimezone(ZoneInfo(sync.time_zone)):%Y-%m-%d %H:%M} {sync.time_zone})"
 
 
-def _parts(persons: list[list[Step]]) -> Iterator[list[list[Step]]]:
+def _parts(persons: list[list[Step]], size: int) -> Iterator[list[list[Step]]]:
     """People in parts of so many records: few enough that they don't change much between the last look at them and the job."""
     part: list[list[Step]] = []
     held = 0
     for steps in persons:
         part.append(steps)
         held += len(steps)
-        if held >= _JOB_RECORDS:
+        if held >= size:
             yield part
             part, held = [], 0
     if part:

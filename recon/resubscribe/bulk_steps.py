@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from recon.errors import IncompletePull
 from recon.resubscribe.answers import RETRYABLE, STALE
-from recon.resubscribe.bulk_update import ENDED, BulkUpdate, Row, RowResult
+from recon.resubscribe.bulk_update import ENDED, BulkUpdate, Results, Row, RowResult, rows_at_most
 from recon.resubscribe.steps_evidence import BULK, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from recon.resubscribe.live import LiveSalesforce
+    from recon.resubscribe.live import LiveSalesforce, Seen
     from recon.resubscribe.plan_file import Step
     from recon.resubscribe.steps_evidence import StepsEvidence
 
@@ -27,10 +28,18 @@ class BulkSteps:
         Reads records.
     evidence
         The ledger's entries of the plan.
+    rows
+        How many rows a job has at most.
+
+    Attributes
+    ----------
+    notes
+        What was wrong with a job's results: sentences, without an address.
     """
 
-    def __init__(self, jobs: BulkUpdate, salesforce: LiveSalesforce, evidence: StepsEvidence) -> None:
-        self._jobs, self._salesforce, self._evidence = jobs, salesforce, evidence
+    def __init__(self, jobs: BulkUpdate, salesforce: LiveSalesforce, evidence: StepsEvidence, rows: int) -> None:
+        self._jobs, self._salesforce, self._evidence, self._rows = jobs, salesforce, evidence, rows
+        self.notes: list[str] = []
 
     def go_on(self, steps: Sequence[Step]) -> None:
         """Look what became of the jobs that an earlier run began. What isn't known stays open.
@@ -52,8 +61,15 @@ class BulkSteps:
             else:
                 self._collect(job_id, tasks)
 
-    def write(self, tasks: Sequence[Task]) -> None:
-        """Write tasks, one job for each object and set of fields.
+    def write(self, tasks: Sequence[Task], seen: Mapping[str, Seen]) -> None:
+        """Write tasks: jobs for each object and set of fields, one after the other, and none larger than it may be.
+
+        Salesforce writes a job's batches at the same time, and each write of a Contact locks its Account. So those of one Account stand together.
+
+        Parameters
+        ----------
+        seen
+            The records as they were read just now, by `Step.key`.
 
         Raises
         ------
@@ -64,32 +80,64 @@ class BulkSteps:
         for task in tasks:
             groups.setdefault((task.step.written[0], task.step.fields), []).append(task)
         for (sobject, fields), of_group in groups.items():
-            job_id = self._jobs.prepare(sobject, fields, [Row(task.step.written[1], task.after) for task in of_group])
-            self._evidence.intend_job(of_group, job_id)
-            if self._jobs.close(job_id):
-                self._collect(job_id, of_group)
-            else:
-                self._evidence.conclude_all([(task, "unprocessed", "JOB_NOT_STARTED", True) for task in of_group])
+            of_group.sort(key=lambda task: (_account(task, seen), task.step.written[1]))
+            for part in _parts(of_group, rows_at_most(fields, self._rows)):
+                job_id = self._jobs.prepare(sobject, fields, [Row(task.step.written[1], task.after) for task in part])
+                self._evidence.intend_job(part, job_id)
+                if self._jobs.close(job_id):
+                    self._collect(job_id, part)
+                else:
+                    self._evidence.conclude_all([(task, "unprocessed", "JOB_NOT_STARTED", True) for task in part])
 
     def _collect(self, job_id: str, tasks: Sequence[Task]) -> None:
         """Wait for a job and say what became of each of its tasks."""
         state = self._jobs.wait(job_id)
         if state is not None and state not in ENDED:
             return  # still running: the intents stay open, and the next run looks again
-        told = {} if state is None else self._jobs.results(job_id, [task.step.written[1] for task in tasks])
-        untold = [task for task in tasks if task.step.written[1] not in told]
-        # A row that no result names may have been written all the same: the record tells.
+        told = Results({}) if state is None else self._results(job_id, tasks)
+        untold = [task for task in tasks if task.step.written[1] not in told.rows]
+        # A row that no result names may have been written all the same, and so may one that two name: the record tells.
         seen = self._salesforce.read([task.step for task in untold]) if untold else {}
         results = []
         for task in tasks:
             now = seen.get(task.step.key)
             if now is None:
-                results.append((task, *_said(told[task.step.written[1]])))
+                results.append((task, *_said(told.rows[task.step.written[1]])))
             elif now.there and now.values == task.after:
                 results.append((task, "done", None, False))
             else:
-                results.append((task, "unprocessed", "JOB_SAYS_NOTHING", True))
+                code = "JOB_CONTRADICTS_ITSELF" if task.step.written[1] in told.twice else "JOB_SAYS_NOTHING"
+                results.append((task, "unprocessed", code, True))
         self._evidence.conclude_all(results)
+
+    def _results(self, job_id: str, tasks: Sequence[Task]) -> Results:
+        """A job's results held against what was sent; what is wrong with them is noted."""
+        try:
+            told = self._jobs.results(job_id, [task.step.written[1] for task in tasks])
+        except IncompletePull as error:
+            self.notes.append(f"{error.message} All its records were read back.")
+            return Results({})
+        missing = len(tasks) - len(told.rows) - len(told.twice)
+        faults = {
+            "are in none of its results": missing,
+            "are in more than one": len(told.twice),
+            "of its results are about records that weren't sent": told.strange,
+        }
+        said = [f"{count} {what}" for what, count in faults.items() if count]
+        if said:
+            read_back = " Those that were sent were read back." if missing or told.twice else ""
+            self.notes.append(f"Bulk job {job_id}, {len(tasks)} rows: {', '.join(said)}.{read_back}")
+        return told
+
+
+def _account(task: Task, seen: Mapping[str, Seen]) -> str:
+    now = seen.get(task.step.key)
+    return (now.account if now is not None else None) or ""
+
+
+def _parts(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
+    for start in range(0, len(tasks), size):
+        yield tasks[start : start + size]
 
 
 def _said(row: RowResult) -> tuple[str, str | None, bool]:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A query's address may hold 16,384 bytes, and an id in quotes takes some 25 of them.
-_IDS = 200
+# A query's address may hold 16,384 bytes, and an id in quotes, with the comma and the blank after it, takes 28 of them.
+_IDS = 500
 
 
 @dataclass(frozen=True, slots=True)

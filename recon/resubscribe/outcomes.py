@@ -76,10 +76,13 @@ class Applied:
         One a step, in the plan's order.
     folder
         The run's folder, with success.csv, failed.csv, unprocessed.csv and apply.json.
+    notes
+        What was odd on the way, like results of a Bulk job that don't fit what was sent.
     """
 
     outcomes: tuple[Outcome, ...]
     folder: Path
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -104,6 +107,7 @@ class Applied:
             if not each.settled:
                 code = f" [{each.code}]" if each.code else ""
                 lines.append(f"  step {each.number}, {each.key}: {each.outcome}{code} {each.message}".rstrip())
+        lines += [f"  note: {note}" for note in self.notes]
         return [*lines, f"  files in {self.folder}"]
 
 

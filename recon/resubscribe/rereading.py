@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from recon.sources.gateway_client import GatewayClient
     from recon.sources.salesforce_session import Connection
 
-_IDS = 200
+# See recon.resubscribe.live.
+_IDS = 500
 _OBJECTS = {"00Q": "Lead", "003": "Contact"}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from recon.ledger import verify
+from recon.resubscribe.bulk_update import UPLOAD_BYTES, rows_at_most
 from recon.sandbox.salesforce import records
 from tests.resubscribe.apply_world import STANDARD, ApplyWorld, Fault, Workspace, results
 
@@ -207,10 +208,21 @@ def test_a_job_that_takes_long_is_found_the_next_time(world: ApplyWorld, workspa
 
 def test_results_that_can_not_be_read_are_read_the_next_time(world: ApplyWorld, workspace: Workspace) -> None:
     plan = workspace.plan()
-    world.salesforce.faults.append(Fault("GET", RESULTS, "alter", alter=lambda text: text[:-4]))
+    world.salesforce.faults.append(Fault("GET", RESULTS, "refuse", times=3))
     assert workspace.apply(plan).exit_code == 3
     assert world.unsubscribed(world.ids.ann)
     assert results(workspace.apply(plan)) == DONE
+
+
+def test_results_that_are_no_whole_csv_are_read_back_from_the_records(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    world.salesforce.faults.append(Fault("GET", RESULTS, "alter", alter=lambda text: text[:-4]))
+    applied = workspace.apply(plan)
+    assert results(applied) == DONE
+    (note,) = applied.notes
+    assert "are not whole CSV in UTF-8. All its records were read back." in note
+    assert f"  note: {note}" in applied.lines()
+    assert json.loads((applied.folder / "apply.json").read_text())["notes"] == [note]
 
 
 def test_a_row_that_the_results_forget_is_looked_up(world: ApplyWorld, workspace: Workspace) -> None:
@@ -220,7 +232,10 @@ def test_a_row_that_the_results_forget_is_looked_up(world: ApplyWorld, workspace
         return b"".join(line for line in text.splitlines(keepends=True) if world.ids.ann_lead.encode() not in line)
 
     world.salesforce.faults.append(Fault("GET", RESULTS, "alter", times=2, alter=forget))
-    assert results(workspace.apply(plan)) == DONE
+    applied = workspace.apply(plan)
+    assert results(applied) == DONE
+    (note,) = applied.notes
+    assert note.endswith("2 rows: 1 are in none of its results. Those that were sent were read back.")
 
 
 def test_a_row_that_the_job_never_had_is_left_for_the_next_time(world: ApplyWorld, workspace: Workspace) -> None:
@@ -239,7 +254,8 @@ def test_a_row_that_the_job_never_had_is_left_for_the_next_time(world: ApplyWorl
     assert results(workspace.apply(plan))[1:3] == DONE[1:3]
 
 
-def test_a_locked_row_is_written_row_by_row_afterwards(world: ApplyWorld, workspace: Workspace) -> None:
+def test_a_few_locked_rows_are_written_row_by_row_afterwards(world: ApplyWorld, tmp_path: Path) -> None:
+    workspace = Workspace(world, tmp_path, salesforce={"bulk_updates_above": 3, "job_timeout": 0.05})
     plan = workspace.plan()
     lead = world.ids.ann_lead
 
@@ -261,11 +277,137 @@ def test_a_locked_row_is_written_row_by_row_afterwards(world: ApplyWorld, worksp
     ]
 
 
-def test_a_result_about_somebody_else_is_not_believed(world: ApplyWorld, workspace: Workspace) -> None:
+def test_results_that_name_a_record_twice_or_a_strange_one_are_not_believed(
+    world: ApplyWorld, workspace: Workspace
+) -> None:
     plan = workspace.plan()
-    twice = Fault("GET", RESULTS, "alter", times=1, alter=lambda text: text + text.splitlines(keepends=True)[-1])
-    world.salesforce.faults.append(twice)
+    strange = b'"003000000000001AAA","false","003000000000001AAA","false"\n'
+
+    def more(text: bytes) -> bytes:
+        return text + text.splitlines(keepends=True)[-1] + strange
+
+    world.salesforce.faults.append(Fault("GET", RESULTS, "alter", times=1, alter=more))
     applied = workspace.apply(plan)
-    assert applied.exit_code == 3
-    assert results(workspace.apply(plan)) == DONE
+    assert results(applied) == DONE
+    (note,) = applied.notes
+    assert "1 are in more than one, 1 of its results are about records that weren't sent" in note
     assert not verify(workspace.folder / "ledger").findings
+
+
+def test_a_record_in_two_sets_that_was_not_written_is_unprocessed(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    lead = world.ids.ann_lead
+
+    def forget(text: bytes) -> bytes:
+        return b"".join(line for line in text.splitlines(keepends=True) if lead.encode() not in line)
+
+    def also(text: bytes) -> bytes:
+        return text + f'"{lead}","UNABLE_TO_LOCK_ROW:unable to obtain exclusive access:--","{lead}","false"\n'.encode()
+
+    def said(text: bytes) -> bytes:
+        return text + f'"{lead}","false","{lead}","false"\n'.encode()
+
+    world.salesforce.faults += [
+        Fault("PUT", "/batches", "upload", times=2, alter=forget),
+        Fault("GET", RESULTS, "alter", skip=1, times=1, alter=said),
+        Fault("GET", "/failedResults", "alter", skip=1, times=1, alter=also),
+    ]
+    assert results(workspace.apply(plan))[1] == (2, "unprocessed", "JOB_CONTRADICTS_ITSELF")
+    assert world.flag(lead)
+    assert results(workspace.apply(plan)) == [(n, "done" if n in (2, 3) else "skipped_done", None) for n in range(1, 7)]
+
+
+def test_values_with_line_breaks_and_another_order_are_the_same_results(
+    world: ApplyWorld, workspace: Workspace
+) -> None:
+    plan = workspace.plan()
+
+    def other(text: bytes) -> bytes:
+        header, *rows = text.splitlines(keepends=True)
+        wide = [header.rstrip(b"\n") + b',"Note"\n']
+        return b"".join(wide + [row.rstrip(b"\n") + ',"café\nzwei, \u2028"\n'.encode() for row in reversed(rows)])
+
+    world.salesforce.faults.append(Fault("GET", RESULTS, "alter", times=2, alter=other))
+    applied = workspace.apply(plan)
+    assert (results(applied), applied.notes) == (DONE, ())
+
+
+def test_a_plan_has_several_jobs_where_one_would_be_too_large(
+    world: ApplyWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Workspace(world, tmp_path, salesforce={"bulk_updates_above": 0, "job_timeout": 0.05, "bulk_job_rows": 1})
+    plan = small.plan()
+    assert results(small.apply(plan)) == DONE
+    assert len([path for path in paths(world, "POST") if path.endswith("/jobs/ingest")]) == 4
+    monkeypatch.setattr("recon.resubscribe.bulk_update.UPLOAD_BYTES", 60)
+    assert rows_at_most((STANDARD,), 10_000) == 1
+    monkeypatch.undo()
+    assert rows_at_most((STANDARD,), 10_000) == 10_000
+    assert rows_at_most((STANDARD,), 1_000_000_000) * len("003000000000001AAA,false\n") <= UPLOAD_BYTES
+
+
+def test_contacts_of_one_account_stand_together(world: ApplyWorld, workspace: Workspace) -> None:
+    store, ids = world.store, world.ids
+    plan = workspace.plan()
+    with store.transaction() as db:
+        # Against the order of the ids.
+        for contact, account in ((ids.ann_contact, "0015e000000000zAAA"), (ids.cy_contact, "0015e000000000aAAA")):
+            db.execute("UPDATE contact SET AccountId = ? WHERE Id = ?", (account, contact))
+    sent: list[bytes] = []
+
+    def keep(content: bytes) -> bytes:
+        sent.append(content)
+        return content
+
+    world.salesforce.faults.append(Fault("PUT", "/batches", "upload", times=2, alter=keep))
+    assert results(workspace.apply(plan)) == DONE
+    assert sent[0].decode().splitlines()[1:] == [f"{ids.cy_contact},true", f"{ids.ann_contact},false"]
+
+
+def test_locked_rows_get_another_job_where_they_are_many(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    lead = world.ids.ann_lead
+    paused: list[float] = []
+
+    def forget(text: bytes) -> bytes:
+        return b"".join(line for line in text.splitlines(keepends=True) if lead.encode() not in line)
+
+    def locked(text: bytes) -> bytes:
+        return text + f'"{lead}","UNABLE_TO_LOCK_ROW:unable to obtain exclusive access:--","{lead}","false"\n'.encode()
+
+    world.salesforce.faults += [
+        Fault("PUT", "/batches", "upload", times=2, alter=forget),
+        Fault("GET", "/failedResults", "alter", skip=1, times=1, alter=locked),
+    ]
+    # More than none is many here.
+    assert results(workspace.apply(plan, sleep=paused.append)) == DONE
+    said = [(data["result"], data.get("code")) for data in entries(workspace, "outcome") if data["step"] == 2]
+    assert said == [("failed", "UNABLE_TO_LOCK_ROW"), ("done", None)]
+    jobs = [data["job"] for data in entries(workspace, "intent") if data["step"] == 2]
+    assert len(set(jobs)) == 2
+    assert not [path for path in paths(world, "PATCH") if "/sobjects/" in path]
+    assert paused
+
+
+def test_a_lock_that_stays_ends_with_bounded_patience(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    lead = world.ids.ann_lead
+
+    def forget(text: bytes) -> bytes:
+        return b"".join(line for line in text.splitlines(keepends=True) if lead.encode() not in line)
+
+    def locked(text: bytes) -> bytes:
+        return text + f'"{lead}","UNABLE_TO_LOCK_ROW:unable to obtain exclusive access:--","{lead}","false"\n'.encode()
+
+    world.salesforce.faults += [
+        Fault("PUT", "/batches", "upload", times=99, alter=forget),
+        Fault("GET", "/failedResults", "alter", skip=1, times=99, alter=locked),
+        Fault("PATCH", f"/sobjects/Lead/{lead}", "refuse", times=99),
+    ]
+    applied = workspace.apply(plan)
+    assert results(applied)[1][:2] == (2, "failed")
+    assert applied.outcomes[1].retryable
+    assert world.flag(lead)
+    assert world.unsubscribed(world.ids.ann)
+    world.salesforce.faults.clear()
+    assert workspace.apply(plan).complete
