@@ -259,7 +259,7 @@ def test_consent_records_are_exported(flow: Flow, tmp_path: Path) -> None:
     home = flow.copy(tmp_path)
     done = here(flow.rig, "ledger", "export", "--of", "bob@buyer.example", "--out", "bob.json", folder=home)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("1 consent records and 0 corrections, with their entries; checkpoint of ")
+    assert done.stdout.startswith("1 consent record and 0 corrections, with their entries; checkpoint of ")
     document = of(home / "bob.json")
     assert (len(document["records"]), check_export(document)) == (1, [])
     assert (home / "bob.json").stat().st_mode & 0o077 == 0
