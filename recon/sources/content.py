@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from hashlib import _Hash
 
 
@@ -28,6 +29,16 @@ class _HashSink:
 
     def close(self) -> None:
         self.closed = True
+
+
+def stream_hash(tables: Iterable[pa.Table], schema: pa.Schema) -> str:
+    """As `content_hash`, of tables one after the other; where they are cut makes no difference."""
+    sink = _HashSink()
+    with pa.PythonFile(sink, mode="w") as file:
+        csv.write_csv(schema.empty_table(), file, csv.WriteOptions(quoting_style="needed"))
+        for table in tables:
+            csv.write_csv(table, file, csv.WriteOptions(quoting_style="needed", include_header=False))
+    return sink.hash.hexdigest()
 
 
 def content_hash(rows: pa.Table) -> str:

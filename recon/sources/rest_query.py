@@ -2,33 +2,83 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from recon.clock import iso
 from recon.errors import IncompletePull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from recon.sources.salesforce_session import Connection
 
 AGAIN = "Pull again."
 
 
-def count(connection: Connection, name: str, *, include_deleted: bool) -> int:
+def count(connection: Connection, name: str, *, include_deleted: bool, where: str = "") -> int:
     """How many records an object has that the user can see.
+
+    Parameters
+    ----------
+    where
+        A condition, like ` WHERE IsDeleted = true`.
 
     Raises
     ------
     SourceError
         If Salesforce doesn't say.
     """
-    what = f"the number of {name} records"
-    soql = f"SELECT COUNT() FROM {name}"  # noqa: S608 - Lead or Contact
+    return count_where(connection, f" FROM {name}{where}", f"{name} records", include_deleted=include_deleted)
+
+
+def count_where(connection: Connection, condition: str, of: str, *, include_deleted: bool = True) -> int:
+    """How many rows a query has; the condition begins with ` FROM`. Errors as `count`."""
+    what = f"the number of {of}"
+    soql = f"SELECT COUNT(){condition}"
     answer = connection.read(what, lambda client: client.query(soql, include_deleted=include_deleted))
     return _total(answer, what)
 
 
-def rest_pages(connection: Connection, soql: str, columns: Sequence[str], name: str) -> Iterator[list[dict[str, Any]]]:
+def newest_stamp(connection: Connection, name: str, where: str) -> str | None:
+    """When a record of an object was changed last, by Salesforce's clock, deleted ones included; None where there is none.
+
+    Raises
+    ------
+    SourceError
+        If Salesforce doesn't say.
+    """
+    soql = f"SELECT SystemModstamp FROM {name}{where} ORDER BY SystemModstamp DESC LIMIT 1"  # noqa: S608 - names that describe gave, times
+    for page in rest_pages(connection, soql, ("SystemModstamp",), f"the newest {name}"):
+        for record in page:
+            return stamp(record["SystemModstamp"], f"the newest {name}")
+    return None
+
+
+def stamp(text: object, what: str) -> str:
+    """A moment of Salesforce as SOQL takes it: UTC, whole seconds, rounded down.
+
+    Raises
+    ------
+    IncompletePull
+        If it is none.
+    """
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise IncompletePull(f"Salesforce's answer for {what} holds no time.", hint=AGAIN)
+    return iso(moment)
+
+
+def rest_pages(
+    connection: Connection,
+    soql: str,
+    columns: Sequence[str],
+    name: str,
+    pace: Callable[[], None] = lambda: None,
+) -> Iterator[list[dict[str, Any]]]:
     """Run a query, deleted records included, and give its records a page at a time.
 
     Parameters
@@ -37,6 +87,8 @@ def rest_pages(connection: Connection, soql: str, columns: Sequence[str], name: 
         The fields that every record must have.
     name
         What is read, for messages.
+    pace
+        Called before every further page; ends the read by an exception.
 
     Raises
     ------
@@ -65,6 +117,7 @@ def rest_pages(connection: Connection, soql: str, columns: Sequence[str], name: 
         if not isinstance(following, str) or not following.startswith("/services/data/") or following in seen:
             raise IncompletePull(f"an answer to {what} doesn't say where the next records are.", hint=AGAIN)
         seen.add(following)
+        pace()
         answer = _more(connection, what, following)
     if rows != total:
         raise IncompletePull(f"Salesforce said there are {total} rows of {name}, but {rows} arrived.", hint=AGAIN)

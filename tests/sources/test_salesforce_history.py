@@ -11,13 +11,14 @@ import pytest
 
 from recon.errors import SourceError
 from recon.sandbox.salesforce import records
-from recon.sources.history import opt_out_dates
+from recon.sources.history import newest_of, opt_out_dates
 
 if TYPE_CHECKING:
     from tests.sources.conftest import Acme, Answer
 
 STANDARD = "HasOptedOutOfEmail"
 CUSTOM = "Marketo_Sales_Opt_Out__c"
+NAMES = {STANDARD: "standard", CUSTOM: "custom"}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -36,8 +37,8 @@ def dates(flags: dict[str, bool], *changes: tuple[str, bool | None, int]) -> tup
         }
     )
     ids = pa.chunked_array([["other", "r"]])
-    columns = {field: pa.chunked_array([[True, flag]]) for field, flag in flags.items()}
-    out, back = opt_out_dates(ids, columns, rows)
+    columns = {NAMES[field]: pa.chunked_array([[True, flag]]) for field, flag in flags.items()}
+    out, back = opt_out_dates(ids, columns, newest_of(rows, NAMES))
     assert (out[0].as_py(), back[0].as_py()) == (None, None)
     return out[1].as_py(), back[1].as_py()
 
