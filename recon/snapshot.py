@@ -1,6 +1,7 @@
 """A snapshot: both sides as they were between two nightly runs, kept with the proof of where they came from.
 
-A folder `<snapshots>/<id>/` with `people.parquet`, `records.parquet` and `manifest.json`. It appears whole or not at all: everything is
+A folder `<snapshots>/<id>/` with `people.parquet`, `records.parquet` and `manifest.json`; and, where Salesforce was read by API,
+`history.parquet`, the newest changes of the opt-out fields, on which the next pull of what changed is built. It appears whole or not at all: everything is
 written to a hidden folder beside it, which is then renamed. The id is the time (UTC) and the first digits of a hash over the manifest,
 which in turn holds the files' hashes; so a changed file or a changed manifest is noticed when the snapshot is read. It holds personal data:
 its folder is for its owner alone.
@@ -17,6 +18,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,10 @@ from recon.clock import iso
 from recon.disk import sha256, sync_folder
 from recon.errors import InputRefused, Problem, ReconError, UsageError
 from recon.settings import PLACES
+from recon.sources.history import NEWEST
+from recon.sources.increments import Base
+from recon.sources.runs import read_parquet
+from recon.sources.stored import Stored, store
 from recon.tables import PEOPLE, RECORDS, Table
 
 if TYPE_CHECKING:
@@ -36,7 +42,7 @@ if TYPE_CHECKING:
 
     from recon.clock import Clock
     from recon.settings import Settings
-    from recon.sources.pulling import Pulled
+    from recon.sources.pulling import Pulled, PulledFiles
 
 #: The manifest's version: a snapshot of another one is refused.
 SCHEMA = 1
@@ -44,7 +50,7 @@ MANIFEST = "manifest.json"
 
 _ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _SORTED_BY = {PEOPLE.name: "person_id", RECORDS.name: "record_id"}
-_ROW_GROUP = 1 << 18
+_HISTORY = "history"
 _AGAIN = "Use another snapshot, or run `recon pull` for a new one."
 
 
@@ -62,6 +68,8 @@ class Snapshot:
         The Parquet files of the two tables, in the shapes of `recon.tables`, sorted by id.
     manifest
         What `manifest.json` holds.
+    history
+        The Parquet file of the newest changes of the opt-out fields; None where it has none.
     """
 
     id: str
@@ -69,9 +77,10 @@ class Snapshot:
     people: Path
     records: Path
     manifest: dict[str, Any]
+    history: Path | None = None
 
 
-def write(folder: Path, pulled: Pulled, settings: Settings, *, clock: Clock) -> Snapshot:
+def write(folder: Path, pulled: Pulled | PulledFiles, settings: Settings, *, clock: Clock) -> Snapshot:
     """Write a snapshot.
 
     Parameters
@@ -79,7 +88,7 @@ def write(folder: Path, pulled: Pulled, settings: Settings, *, clock: Clock) -> 
     folder
         The folder of snapshots; made where it is missing.
     pulled
-        Both sides.
+        Both sides. Files are moved to their place.
     settings
         They go into the manifest, all but the paths; they hold no secrets, only the names of the variables that do.
     clock
@@ -120,18 +129,24 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _fill(unfinished: Path, pulled: Pulled, settings: Settings, clock: Clock) -> str:
-    """Write the three files and return the snapshot's id."""
-    tables = {}
-    for shape, table in ((PEOPLE, pulled.people), (RECORDS, pulled.records)):
-        file = _file(unfinished, shape)
-        _write_table(shape, table, file)
-        tables[shape.name] = {
-            "file": file.name,
-            "rows": table.num_rows,
-            "bytes": file.stat().st_size,
-            "sha256": sha256(file),
+def _fill(unfinished: Path, pulled: Pulled | PulledFiles, settings: Settings, clock: Clock) -> str:
+    """Write the files and return the snapshot's id."""
+    kept = {
+        shape.name: _placed(shape, part, _file(unfinished, shape))
+        for shape, part in ((PEOPLE, pulled.people), (RECORDS, pulled.records))
+    }
+    history = getattr(pulled, "history", None)
+    if history is not None:
+        kept[_HISTORY] = _moved(history, unfinished / f"{_HISTORY}.parquet")
+    tables = {
+        name: {
+            "file": each.file.name,
+            "rows": each.rows,
+            "bytes": each.file.stat().st_size,
+            "sha256": each.sha256,
         }
+        for name, each in kept.items()
+    }
     manifest = {
         "schema": SCHEMA,
         "created_at": iso(clock.now()),
@@ -140,9 +155,9 @@ def _fill(unfinished: Path, pulled: Pulled, settings: Settings, clock: Clock) ->
         "settings": settings.model_dump(mode="json", exclude=PLACES),
         "straddles": pulled.straddles,
         "inputs": [part.as_json() for part in pulled.inputs],
-        "rows": _counts(pulled),
+        "rows": _counts(kept),
         "tables": tables,
-    }
+    } | getattr(pulled, "about", {})
     manifest["id"] = _identity(manifest)
     with (unfinished / MANIFEST).open("w", encoding="utf-8", newline="\n") as out:
         out.write(_json(manifest))
@@ -151,14 +166,27 @@ def _fill(unfinished: Path, pulled: Pulled, settings: Settings, clock: Clock) ->
     return str(manifest["id"])
 
 
-def _counts(pulled: Pulled) -> dict[str, int]:
-    leads = pc.equal(pulled.records.column("object"), "Lead")
-    return {
-        "people": pulled.people.num_rows,
-        "leads": pc.sum(leads, min_count=0).as_py(),
-        "contacts": pc.sum(pc.invert(leads), min_count=0).as_py(),
-        "deleted": pc.sum(pulled.records.column("is_deleted"), min_count=0).as_py(),
-    }
+def _placed(shape: Table, part: pa.Table | Stored, file: Path) -> Stored:
+    if isinstance(part, Stored):
+        return _moved(part, file)
+    conformed = shape.conform(part)
+    rows = conformed.take(pc.sort_indices(conformed, sort_keys=[(_SORTED_BY[shape.name], "ascending")]))
+    return store(file, [rows], shape.schema)
+
+
+def _moved(part: Stored, file: Path) -> Stored:
+    shutil.move(part.file, file)
+    return Stored(file, part.rows, part.sha256)
+
+
+def _counts(kept: dict[str, Stored]) -> dict[str, int]:
+    counts = {"people": kept[PEOPLE.name].rows, "leads": 0, "contacts": 0, "deleted": 0}
+    for block in read_parquet(kept[RECORDS.name].file, RECORDS.schema):
+        leads = pc.sum(pc.equal(block.column("object"), "Lead"), min_count=0).as_py()
+        counts["leads"] += leads
+        counts["contacts"] += block.num_rows - leads
+        counts["deleted"] += pc.sum(block.column("is_deleted"), min_count=0).as_py()
+    return counts
 
 
 def newest(folder: Path) -> Snapshot:
@@ -171,10 +199,43 @@ def newest(folder: Path) -> Snapshot:
     InputRefused
         If it was damaged, see `read`. An older one is not taken in its place: it would be other data than the user expects.
     """
-    ids = sorted(path.name for path in folder.iterdir() if _ID.fullmatch(path.name)) if folder.is_dir() else []
+    ids = _ids(folder)
     if not ids:
         raise UsageError(f"there is no snapshot in {folder}.", hint="Run `recon pull` first.")
     return read(folder / ids[-1])
+
+
+def _ids(folder: Path) -> list[str]:
+    """The snapshots of a folder, the oldest first."""
+    return sorted(path.name for path in folder.iterdir() if _ID.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def bases(folder: Path, wanted: str | None = None) -> list[Base]:
+    """The snapshots that a pull of what changed may be built on, the newest first; their files are not looked at yet.
+
+    Parameters
+    ----------
+    wanted
+        Only the one with this id.
+
+    Raises
+    ------
+    UsageError
+        If it isn't there.
+    """
+    ids = _ids(folder)
+    if wanted is not None and wanted not in ids:
+        raise UsageError(f"there is no snapshot {wanted!r} in {folder}.", hint="Name one that is there, or none.")
+    found = []
+    for name in reversed(ids if wanted is None else [wanted]):
+        path = folder / name
+        try:
+            manifest = _manifest(path)
+        except InputRefused:
+            continue
+        history = path / f"{_HISTORY}.parquet" if _HISTORY in manifest["tables"] else None
+        found.append(Base(name, _file(path, RECORDS), history, manifest.get("pull") or {}, partial(read, path)))
+    return found
 
 
 def read(path: Path) -> Snapshot:
@@ -194,19 +255,22 @@ def read(path: Path) -> Snapshot:
     problems = []
     for shape in (PEOPLE, RECORDS):
         file = _file(path, shape)
-        fault = _fault(file, shape, manifest["tables"][shape.name])
+        fault = _fault(file, shape.schema, manifest["tables"][shape.name])
         if fault is not None:
             problems.append(Problem(str(file), fault, _AGAIN))
+    history = path / f"{_HISTORY}.parquet" if _HISTORY in manifest["tables"] else None
+    if history is not None and (fault := _fault(history, NEWEST, manifest["tables"][_HISTORY])) is not None:
+        problems.append(Problem(str(history), fault, _AGAIN))
     if problems:
         raise InputRefused(problems)
-    return Snapshot(path.name, path, _file(path, PEOPLE), _file(path, RECORDS), manifest)
+    return Snapshot(path.name, path, _file(path, PEOPLE), _file(path, RECORDS), manifest, history)
 
 
 def _file(folder: Path, shape: Table) -> Path:
     return folder / f"{shape.name}.parquet"
 
 
-def _fault(file: Path, shape: Table, said: dict[str, Any]) -> str | None:
+def _fault(file: Path, schema: pa.Schema, said: dict[str, Any]) -> str | None:
     try:
         if sha256(file) != said["sha256"]:
             return "the file was changed after it was written, or is damaged."
@@ -215,7 +279,7 @@ def _fault(file: Path, shape: Table, said: dict[str, Any]) -> str | None:
     except OSError as error:
         return f"the file can't be read: {error.strerror}."
     found = pq.read_metadata(file)
-    if found.schema.to_arrow_schema().remove_metadata() != shape.schema or found.num_rows != said["rows"]:
+    if found.schema.to_arrow_schema().remove_metadata() != schema or found.num_rows != said["rows"]:
         return "the file has other columns or rows than this recon expects: another version wrote it."
     return None
 
@@ -250,13 +314,3 @@ def _identity(manifest: dict[str, Any]) -> str:
 
 def _json(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def _write_table(shape: Table, table: pa.Table, file: Path) -> None:
-    """Write a table so that the same rows give the same bytes."""
-    conformed = shape.conform(table)
-    rows = conformed.take(pc.sort_indices(conformed, sort_keys=[(_SORTED_BY[shape.name], "ascending")]))
-    with file.open("wb") as out:
-        pq.write_table(rows.combine_chunks(), out, compression="zstd", version="2.6", row_group_size=_ROW_GROUP)
-        out.flush()
-        os.fsync(out.fileno())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from recon.clock import iso
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from recon.settings import SalesforceSettings
@@ -38,13 +38,16 @@ class Base:
     records, history
         Its Parquet files; `history` is None where it has none.
     pull
-        What its manifest says under `pull`.
+        What its manifest says under `pull`; empty where it was not read from Salesforce's API.
+    verify
+        Holds its files against its manifest; raises InputRefused.
     """
 
     id: str
     records: Path
     history: Path | None
     pull: Mapping[str, Any]
+    verify: Callable[[], object]
 
     def read_to(self, name: str) -> str | None:
         """Up to when the base surely holds every change of an object, by Salesforce's clock; None where it had no record."""

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recon.errors import SettingsError
 from recon.progress import SILENT
-from recon.sources.base import Extract
+
+from recon.sources.bulk_state import States
 from recon.sources.files import read_contacts, read_leads, read_people
 from recon.sources.gateway import read_gateway
 from recon.sources.guard import refuse_straddling
-from recon.sources.salesforce import read_salesforce
-from recon.tables import RECORDS
+from recon.sources.salesforce import RecordsPulled, pull_records
+from recon.sources.salesforce_session import connect
+from recon.sources.stored import Stored, store
+from recon.tables import PEOPLE, RECORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from recon.clock import Clock
     from recon.progress import Progress
     from recon.settings import Settings
-    from recon.sources.base import Input
+    from recon.sources.base import Extract, Input
+    from recon.sources.increments import Base
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,26 @@ class Pulled:
     straddles: bool | None
 
 
+@dataclass(frozen=True, slots=True)
+class PulledFiles:
+    """Both sides, complete, on disk: Parquet files in the same shapes, sorted by id.
+
+    Attributes
+    ----------
+    history
+        The newest changes of the opt-out fields, where Salesforce was read by API; the next pull of what changed builds on them.
+    about
+        For the snapshot's manifest: `pull` (how Salesforce was read), `api_calls` by system and kind, `api_quota`.
+    """
+
+    people: Stored
+    records: Stored
+    history: Stored | None
+    inputs: tuple[Input, ...]
+    straddles: bool | None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
 def pull(
     settings: Settings,
     *,
@@ -55,16 +82,39 @@ def pull(
     progress: Progress = SILENT,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Pulled:
-    """Read people and records, all of them.
+    """Read people and records, all of them, into memory; see `pull_to`, which doesn't need it."""
+    with tempfile.TemporaryDirectory(prefix="recon-pull-") as name:
+        states = States(Path(name), lasting=False)
+        found = pull_to(settings, states=states, environ=environ, clock=clock, progress=progress, sleep=sleep)
+        people = pq.read_table(found.people.file, schema=PEOPLE.schema)
+        records = pq.read_table(found.records.file, schema=RECORDS.schema)
+        return Pulled(people, records, found.inputs, found.straddles)
+
+
+def pull_to(
+    settings: Settings,
+    *,
+    states: States,
+    bases: Sequence[Base] = (),
+    environ: Mapping[str, str],
+    clock: Clock,
+    progress: Progress = SILENT,
+    sleep: Callable[[float], None] = time.sleep,
+) -> PulledFiles:
+    """Read people and records to disk.
 
     People come from the gateway where `sales_connect.gateway.url` is set, else from the file `run.people`. Leads and Contacts come from
     Salesforce where `salesforce.instance_url` is set, else from the files `run.leads` and `run.contacts`; one of the two is enough, for an
-    org that has only such records.
+    org that has only such records. People are always read whole: a gateway doesn't say what changed.
 
     Parameters
     ----------
     settings
         Says all of that.
+    states
+        The working folder. Where it lasts, what a pull that failed had read by Bulk queries is gone on with.
+    bases
+        Snapshots, the newest first: of Salesforce, what changed is read on top of the first that fits. None: everything is read.
     environ
         Holds the secrets, under the names that the settings give.
     clock
@@ -83,23 +133,33 @@ def pull(
     InputRefused
         If a file can't be used.
     SourceError
-        If a live source can't be read whole.
+        If a live source can't be read whole, or the pull would use more than its share of the org's daily calls.
     """
     _both_sides(settings)
     started_at = clock.now()
 
-    def clear_of_the_run(part: Extract) -> Extract:
-        if _live(part.inputs):
-            refuse_straddling(started_at, max(started_at, clock.now()), settings.sync)  # a clock may be set back
-        return part
+    def clear_of_the_run(inputs: tuple[Input, ...]) -> None:
+        if _live(inputs):
+            # A clock may be set back; a Bulk query of an earlier pull began before this one.
+            first = min([started_at, *(part.started_at for part in inputs if part.started_at)])
+            refuse_straddling(first, max(started_at, clock.now()), settings.sync)
 
     if settings.sales_connect.gateway.url is not None or settings.salesforce.instance_url is not None:
         refuse_straddling(started_at, started_at, settings.sync)  # before anything is read for nothing
-    people = clear_of_the_run(_people(settings, environ, clock, progress, sleep))
-    records = clear_of_the_run(_records(settings, environ, clock, progress, sleep))
+    people = _people(settings, environ, clock, progress, sleep)
+    clear_of_the_run(people.inputs)
+    table = PEOPLE.conform(people.table).sort_by("person_id")
+    kept = store(states.folder / "people.parquet", [table], PEOPLE.schema)
+    del table
+    records = _records(settings, states, bases, environ, clock, progress, sleep)
+    clear_of_the_run(records.inputs)
     inputs = (*people.inputs, *records.inputs)
     known = all(part.started_at for part in inputs) or not settings.sync.enabled
-    return Pulled(people.table, records.table, inputs, straddles=False if known else None)
+    about = dict(records.about)
+    if _live(people.inputs):
+        calls = people.inputs[0].details["api_calls"]
+        about["api_calls"] = about.get("api_calls", {}) | {"sales_connect": {"read": calls, "total": calls}}
+    return PulledFiles(kept, records.records, records.history, inputs, False if known else None, about)
 
 
 def _live(inputs: tuple[Input, ...]) -> bool:
@@ -142,18 +202,34 @@ def _people(
 
 def _records(
     settings: Settings,
+    states: States,
+    bases: Sequence[Base],
     environ: Mapping[str, str],
     clock: Clock,
     progress: Progress,
     sleep: Callable[[float], None],
-) -> Extract:
+) -> RecordsPulled:
     side = settings.salesforce
     if side.instance_url is not None:
-        return read_salesforce(side, environ=environ, clock=clock, progress=progress, sleep=sleep)
+        connection = connect(side, environ=environ, sleep=sleep)
+        try:
+            return pull_records(
+                connection,
+                side,
+                sync=settings.sync,
+                clock=clock,
+                progress=progress,
+                sleep=sleep,
+                states=states,
+                bases=bases,
+            )
+        finally:
+            connection.close()
     parts = [
         read(path, opt_out_field=side.opt_out_field, custom_field=side.custom_field)
         for read, path in ((read_leads, settings.run.leads), (read_contacts, settings.run.contacts))
         if path is not None
     ]
-    table = pa.concat_tables([RECORDS.conform(part.table) for part in parts])
-    return Extract(table, tuple(source for part in parts for source in part.inputs))
+    table = pa.concat_tables([RECORDS.conform(part.table) for part in parts]).sort_by("record_id")
+    kept = store(states.folder / "records.parquet", [table], RECORDS.schema)
+    return RecordsPulled(kept, None, tuple(source for part in parts for source in part.inputs), {})

@@ -23,7 +23,7 @@ from recon.sources.stored import Stored, store
 from recon.tables import RECORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     import requests
@@ -46,7 +46,7 @@ class RecordsPulled:
     records
         A Parquet file in the shape of `recon.tables.RECORDS`, sorted by `record_id`.
     history
-        A Parquet file of `recon.sources.history.NEWEST` rows, which the next pull of what changed builds on.
+        A Parquet file of `recon.sources.history.NEWEST` rows, which the next pull of what changed builds on; None where files were read.
     inputs
         `leads` and `contacts`.
     about
@@ -54,7 +54,7 @@ class RecordsPulled:
     """
 
     records: Stored
-    history: Stored
+    history: Stored | None
     inputs: tuple[Input, ...]
     about: dict[str, Any]
 
@@ -134,7 +134,7 @@ def pull_records(
     progress: Progress,
     sleep: Callable[[float], None],
     states: States,
-    base: Base | None = None,
+    bases: Sequence[Base] = (),
 ) -> RecordsPulled:
     """Read all Leads and Contacts to disk, or what changed on top of a snapshot, in a bounded part of memory.
 
@@ -144,8 +144,8 @@ def pull_records(
         The nightly run: the Bulk job of an earlier pull is gone on with only where no run lies between it and now.
     states
         The working folder. Where it lasts, what a pull that failed had read by Bulk queries is gone on with.
-    base
-        The snapshot to build on, where it fits; else everything is read.
+    bases
+        Snapshots, the newest first: what changed is read on top of the first that fits; where none does, everything is read.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def pull_records(
         As `read_salesforce`.
     """
     pull = RecordsPull(connection, settings, sync=sync, clock=clock, progress=progress, sleep=sleep, states=states)
-    pull.run(base)
+    pull.run(bases)
     folder = states.folder
     history = store(folder / "history.parquet", _history(pull, folder), NEWEST)
     counting = ["standard" if name == STANDARD_FIELD else "custom" for name in pull.objects[0].targets]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recon.clock import iso
-from recon.errors import AccessRefused, IncompletePull
+from recon.errors import AccessRefused, IncompletePull, InputRefused
 from recon.sources.calls import charged
 from recon.sources.discovery import STANDARD_FIELD, discover, on_account
 from recon.sources.history import NONE_THERE, History, query, read_history
@@ -107,27 +107,41 @@ class RecordsPull:
         self._halt.check()
         self.quota.look()
 
-    def run(self, base: Base | None) -> None:
+    def run(self, bases: Sequence[Base]) -> None:
         """Read both objects and their history; `done` holds them then.
 
         Parameters
         ----------
-        base
-            A snapshot to build on where it fits; where it doesn't, everything is read, and `why_full` says why.
+        bases
+            Snapshots, the newest first: what changed is read on top of the first that fits. Where none does, everything is read, and
+            `why_full` says why.
         """
+        base = self._fitting(bases)
         if base is not None:
-            self.why_full = unfit(base.pull, self.connection, self.settings, self.objects, self.clock.now())
-            if self.why_full is None:
-                try:
-                    self._increment(base)
-                except MisfitError as misfit:
-                    self.why_full = str(misfit)
-                    self.done.clear()
-                else:
-                    self.base = base
-                    return
+            try:
+                self._increment(base)
+            except MisfitError as misfit:
+                self.why_full = str(misfit)
+                self.done.clear()
+            else:
+                self.base = base
+                return
+        if self.why_full is not None:
             log.warning("All records are read, as %s.", self.why_full)
         self._full()
+
+    def _fitting(self, bases: Sequence[Base]) -> Base | None:
+        for base in bases:
+            why = unfit(base.pull, self.connection, self.settings, self.objects, self.clock.now())
+            if why is None:
+                try:
+                    base.verify()
+                except InputRefused:
+                    why = "the snapshot was damaged, or another recon wrote it"
+            if why is None:
+                return base
+            self.why_full = self.why_full or f"nothing can be built on {base.id}: {why}"
+        return None
 
     def remove_job(self, left: JobState) -> None:
         """Remove the job of a read that nobody goes on with."""
