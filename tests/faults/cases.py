@@ -101,7 +101,7 @@ CASES = [
     both("session-ends", "session"),
     Case(
         "session-ends-bulk",
-        Side((fault("session", path=PAGE, after=1),)),
+        Side((fault("session", path=PAGE, query="locator="),)),
         Side((fault("session", path="/batches"), fault("session", path=INGEST, method="GET", after=1))),
         way="bulk",
     ),
@@ -210,13 +210,13 @@ CASES = [
     Case("cut-no-length", Side((reads("cut", framing="none"),)), Side((reads("cut", framing="none"),))),
     Case(
         "cut-length-bulk",
-        Side((fault("cut", path=PAGE, after=1),)),
+        Side((fault("cut", path=PAGE, query="locator="),)),
         Side((fault("cut", path="/successfulResults"),)),
         way="bulk",
     ),
     Case(
         "cut-no-length-bulk",
-        Side((fault("cut", path=PAGE, after=1, framing="none"),), 1, "page 2 of Bulk query"),
+        Side((fault("cut", path=PAGE, query="locator=", framing="none"),), 1, "page 2 of Bulk query"),
         Side((fault("cut", path="/successfulResults", framing="none"),)),
         way="bulk",
     ),

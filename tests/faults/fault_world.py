@@ -8,10 +8,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+import pytest
 
-from recon import jobs
+from recon import engine, jobs
 from recon.clock import SetClock
 from recon.errors import ReconError
+from recon.resubscribe import sticking
 from recon.resubscribe.apply import apply
 from recon.resubscribe.plan_file import read_plan
 from recon.sandbox import sales_connect
@@ -117,6 +119,7 @@ class World:
         self.store.restore(self._beginning)
         self._at(self._began)
         folder = self.root / f"{way}-{hasty}"
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         self._write_settings(folder, way, hasty=hasty)
         self.pull(folder)
@@ -124,7 +127,7 @@ class World:
         plan = self._plan(folder)
         template = Template(folder, plan, self.store.saved(), self.flags(), {})
         copy = self.root / f"{way}-{hasty}-undisturbed"
-        shutil.copytree(folder, copy)
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
         done = self.apply(copy / plan.relative_to(folder))
         assert done.exit == 0, done.text
         return Template(folder, plan, template.store, template.before, self.flags())
@@ -132,7 +135,7 @@ class World:
     def _write_settings(self, folder: Path, way: str, *, hasty: bool) -> None:
         values = self.sandbox.settings()
         above = 0 if way == "bulk" else 10_000
-        timing = {"retries": 2, "backoff_seconds": 0.5, "read_timeout": 1.0 if hasty else 30.0}
+        timing = {"retries": 2, "backoff_seconds": 0.5, "read_timeout": 0.8 if hasty else 30.0}
         values["salesforce"] |= timing | {
             "bulk_above": above,
             "bulk_updates_above": above,
@@ -225,7 +228,11 @@ class World:
 
     def _plan(self, folder: Path) -> Path:
         rig = Rig(folder, self.clock, self.sandbox, self.rig.rows)
-        return rig.plan(with_opt_outs=True).path
+        with pytest.MonkeyPatch.context() as patch:
+            # Any engine makes the same plan; of a handful of rows this one makes it five times as fast as the batch jobs' own.
+            for module in (engine, sticking):
+                patch.setattr(module, "engine_named", lambda *_args, **_options: engine.Polars())
+            return rig.plan(with_opt_outs=True).path
 
     def _said(self, call: Any) -> Said:
         try:
