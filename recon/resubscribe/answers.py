@@ -31,6 +31,7 @@ _REMEDIES = {
     "INVALID_FIELD": "The user can't see the field: make it visible and editable (field-level security), then plan again.",
     "ENTITY_IS_LOCKED": "An approval process holds the record: have it released, then plan again.",
     "REQUEST_LIMIT_EXCEEDED": "The org's API calls of the last 24 hours are used up: apply the same plan again later.",
+    "HTTP_404": "The address of the change leads nowhere: check resubscribe_path and unsubscribe_path in [sales_connect.gateway].",
     "GATEWAY_TOKEN_REFUSED": "Check the gateway's token and what it may change, then plan again.",
 }
 _AGAIN = "Apply the same plan again: it reads the record first."

@@ -525,6 +525,11 @@ CASES = [
         ),
     ),
     Case(
+        "gateway-404-for-changes",
+        Side((removes("status", status=404, times="always"),), met=False),
+        Side((removes("status", status=404, times="always"),), 3, "The address of the change leads nowhere"),
+    ),
+    Case(
         "gateway-404-of-a-proxy",
         Side(
             (fault("status", system="gateway", status=404, content="<html>Not here</html>", times="always"),),
