@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -62,8 +63,10 @@ def make(target: Path) -> None:
             drawn = _Seeded(b"recon sample")
             with mock.patch.object(chain, "secrets", drawn), mock.patch.object(pseudonym, "secrets", drawn):
                 report = demo.run(Path("demo"), people=PEOPLE, say=lambda _: None, ports=PORTS, afterwards=_notebooks)
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(report.parent, target)
+            for path in target.glob("*"):
+                if path.name not in _NOT_COMPARED:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            shutil.copytree(report.parent, target, dirs_exist_ok=True)
             for path in sorted(Path("demo/reports/notebooks/notebooks").glob("*.ipynb")):
                 (target / "notebooks").mkdir(exist_ok=True)
                 (target / "notebooks" / path.name).write_text(_settled(path, temporary), "utf-8")
@@ -98,6 +101,26 @@ def _settled(path: Path, folder: str) -> str:
     return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False).replace(folder, "") + "\n"
 
 
+def _draw(page: Path, picture: Path) -> None:
+    """Take the README's picture of the report, where a browser is there to do it."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        sys.stdout.write("No Chromium is here: the picture of the report is left as it was.\n")
+        return
+    with tempfile.TemporaryDirectory(prefix="recon-browser-", ignore_cleanup_errors=True) as profile:
+        options = (
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--no-first-run",
+            "--disable-sync",
+        )
+        quiet = ("--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}")
+        size = ("--window-size=1280,900", f"--screenshot={picture}")
+        subprocess.run([browser, *options, *quiet, *size, page.as_uri()], check=True, capture_output=True, timeout=120)  # noqa: S603
+
+
 def differences(one: Path, other: Path) -> list[str]:
     """The files that aren't the same in both folders."""
 
@@ -118,6 +141,7 @@ def main() -> int:
     )
     if not parser.parse_args().check:
         make(SAMPLE)
+        _draw(SAMPLE / "compliance.html", SAMPLE / "compliance.png")
         sys.stdout.write(f"{SAMPLE}\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="recon-sample-") as temporary:

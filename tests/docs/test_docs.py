@@ -16,7 +16,7 @@ PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glo
 _BEGIN, _END = "<!-- verdict codes: made from recon/resubscribe/codes.py -->\n", "<!-- end of verdict codes -->\n"
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ["README.md", *PAGES])
 def test_a_page_can_be_followed(name: str, tmp_path: Path) -> None:
     Page(ROOT / name, tmp_path).follow()
 
@@ -81,3 +81,10 @@ def test_what_a_page_shows_wrongly_is_found(tmp_path: Path) -> None:
             Page(page, tmp_path).follow()
     assert matches("a ... c\n...\nz", "a b c\n1\n2\nz\n")
     assert not matches("a", "a b")
+
+
+def test_the_readme_names_every_command() -> None:
+    from recon.cli import main
+
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert [name for name in main.commands if f"`recon {name}" not in text] == []
