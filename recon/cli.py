@@ -9,7 +9,7 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -83,11 +83,26 @@ def init(folder: Path, force: bool) -> None:  # noqa: FBT001
 
 @main.command()
 @workspace
-def pull(workspace: Path) -> None:
-    """Pull both datasets into a snapshot."""
+@click.option("--full", is_flag=True, help="Read everything.")
+@click.option(
+    "--since",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[SNAPSHOT]",
+    help="Of Salesforce, read what changed since this snapshot, or since the newest that fits.",
+)
+def pull(workspace: Path, full: bool, since: str | None) -> None:  # noqa: FBT001 - click passes flags
+    """Pull both datasets into a snapshot.
+
+    Without --full or --since, pull under [salesforce] says which. What a pull that failed had read by Bulk queries is gone on with.
+    """
     from recon import jobs
 
-    say(jobs.pull(workspace, progress=progress()).summary())
+    if full and since is not None:
+        raise UsageError("a pull is whole or since a snapshot, not both.", hint="Give --full or --since.")
+    way: Literal["full", "since"] | None = "full" if full else None if since is None else "since"
+    say(jobs.pull(workspace, progress=progress(), way=way, since=since or None).summary())
 
 
 def _column(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -110,10 +125,10 @@ def _column(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str,
 @click.option("--out", type=a_folder, help="Folder for the files; reports/RUN_ID of the workspace by default.")
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "pandas", "duckdb"]),
+    type=click.Choice(["auto", "pandas", "polars", "duckdb", "spark"]),
     default="auto",
     show_default=True,
-    help="What computes.",
+    help="What computes; auto is duckdb.",
 )
 @click.option("--exit-code", is_flag=True, help="Exit with 3 if any record needs action.")
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest instead of the summary.")

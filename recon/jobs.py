@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from recon import __version__, settings
 from recon.clock import SystemClock, from_environment, iso
@@ -50,6 +50,8 @@ def pull(
     progress: Progress | None = None,
     environ: Mapping[str, str] | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    way: Literal["full", "since"] | None = None,
+    since: str | None = None,
 ) -> PullResult:
     """Pull both datasets into a snapshot.
 
@@ -61,6 +63,11 @@ def pull(
         The time, where progress is shown, and the environment that holds the secrets; by default the machine's own and silence.
     sleep
         Waits before something is tried again.
+    way
+        "full" reads everything; "since" of Salesforce what changed since the newest snapshot that fits, and everything where none does. None: as
+        `salesforce.pull` says.
+    since
+        The snapshot to build on, by its id: then nothing else will do.
 
     Raises
     ------
@@ -71,17 +78,22 @@ def pull(
     InputRefused
         If a file can't be used.
     """
-    from recon import secrets, snapshot
-    from recon.sources import pulling
+    from recon import pulls, secrets
 
     clock = clock or from_environment()
     loaded = settings.load(Path(workspace))
-    pulled = pulling.pull(
-        loaded, environ=secrets.resolver(loaded, environ), clock=clock, progress=progress or SILENT, sleep=sleep
+    kept = pulls.pull(
+        loaded,
+        way=way,
+        since=since,
+        environ=secrets.resolver(loaded, environ),
+        clock=clock,
+        progress=progress or SILENT,
+        sleep=sleep,
     )
-    kept = snapshot.write(loaded.run.snapshots, pulled, loaded, clock=clock)
-    inputs = [each.as_json() for each in pulled.inputs]
-    return PullResult(kept.id, kept.folder, {each.name: each.rows for each in pulled.inputs}, inputs)
+    inputs: list[dict[str, Any]] = kept.manifest["inputs"]
+    rows = {each["name"]: each["rows"] for each in inputs}
+    return PullResult(kept.id, kept.folder, rows, inputs, kept.manifest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,18 +23,49 @@ class PullResult:
         Rows by input: people, leads, contacts.
     inputs
         Where they came from, as in the manifest.
+    manifest
+        What the snapshot's manifest.json holds.
     """
 
     snapshot_id: str
     folder: Path
     rows: dict[str, int]
     inputs: list[dict[str, Any]]
+    manifest: dict[str, Any] = field(default_factory=dict)
 
     def summary(self) -> str:
         """What was pulled, in lines for people."""
         lines = [f"Snapshot {self.snapshot_id}"]
         lines += [f"  {each['name']}: {each['rows']:,} rows from {each['origin']}" for each in self.inputs]
+        lines += [f"  {line}" for line in (self._way(), self._calls()) if line]
         return "\n".join([*lines, f"  kept in {self.folder}"])
+
+    def _way(self) -> str:
+        how = self.manifest.get("pull")
+        if not how:
+            return ""
+        if how["way"] == "full":
+            return f"everything was read: {how['why_full']}" if how["why_full"] else ""
+        changed = sum(each["rows_read"] for each in how["objects"].values())
+        return f"Salesforce: what changed since snapshot {how['base']}, {changed:,} records; the last full pull is of {how['full_at']}"
+
+    def _calls(self) -> str:
+        calls = self.manifest.get("api_calls", {})
+        told = [
+            f"{each['total']:,} of {name}"
+            for name, each in (
+                ("Salesforce's API", calls.get("salesforce")),
+                ("the gateway", calls.get("sales_connect")),
+            )
+            if each
+        ]
+        quota = self.manifest.get("api_quota") or {}
+        used = (
+            f"; {quota['used_after']:,} of the org's {quota['daily_max']:,} a day are used"
+            if quota.get("daily_max")
+            else ""
+        )
+        return f"calls: {', '.join(told)}{used}" if told else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from recon.errors import SettingsError
 from recon.progress import SILENT
-
 from recon.sources.bulk_state import States
 from recon.sources.files import read_contacts, read_leads, read_people
 from recon.sources.gateway import read_gateway
@@ -96,6 +95,7 @@ def pull_to(
     *,
     states: States,
     bases: Sequence[Base] = (),
+    strict: bool = False,
     environ: Mapping[str, str],
     clock: Clock,
     progress: Progress = SILENT,
@@ -115,6 +115,8 @@ def pull_to(
         The working folder. Where it lasts, what a pull that failed had read by Bulk queries is gone on with.
     bases
         Snapshots, the newest first: of Salesforce, what changed is read on top of the first that fits. None: everything is read.
+    strict
+        Nothing else will do: where no base fits, the pull is refused.
     environ
         Holds the secrets, under the names that the settings give.
     clock
@@ -128,6 +130,8 @@ def pull_to(
     ------
     SettingsError
         If a side has neither a live source nor a file, or an address or a secret is missing.
+    UsageError
+        If no base fits, where nothing else will do.
     StraddlingPull
         If a live side is read inside a guard window, or one lies in between.
     InputRefused
@@ -151,7 +155,7 @@ def pull_to(
     table = PEOPLE.conform(people.table).sort_by("person_id")
     kept = store(states.folder / "people.parquet", [table], PEOPLE.schema)
     del table
-    records = _records(settings, states, bases, environ, clock, progress, sleep)
+    records = _records(settings, states, bases, strict, environ, clock, progress, sleep)
     clear_of_the_run(records.inputs)
     inputs = (*people.inputs, *records.inputs)
     known = all(part.started_at for part in inputs) or not settings.sync.enabled
@@ -204,6 +208,7 @@ def _records(
     settings: Settings,
     states: States,
     bases: Sequence[Base],
+    strict: bool,  # noqa: FBT001 - handed on
     environ: Mapping[str, str],
     clock: Clock,
     progress: Progress,
@@ -222,6 +227,7 @@ def _records(
                 sleep=sleep,
                 states=states,
                 bases=bases,
+                strict=strict,
             )
         finally:
             connection.close()

@@ -135,6 +135,7 @@ def pull_records(
     sleep: Callable[[float], None],
     states: States,
     bases: Sequence[Base] = (),
+    strict: bool = False,
 ) -> RecordsPulled:
     """Read all Leads and Contacts to disk, or what changed on top of a snapshot, in a bounded part of memory.
 
@@ -146,14 +147,18 @@ def pull_records(
         The working folder. Where it lasts, what a pull that failed had read by Bulk queries is gone on with.
     bases
         Snapshots, the newest first: what changed is read on top of the first that fits; where none does, everything is read.
+    strict
+        Nothing else will do: where none fits, the pull is refused.
 
     Raises
     ------
+    UsageError
+        If none fits, where nothing else will do.
     SourceError
         As `read_salesforce`.
     """
     pull = RecordsPull(connection, settings, sync=sync, clock=clock, progress=progress, sleep=sleep, states=states)
-    pull.run(bases)
+    pull.run(bases, strict=strict)
     folder = states.folder
     history = store(folder / "history.parquet", _history(pull, folder), NEWEST)
     counting = ["standard" if name == STANDARD_FIELD else "custom" for name in pull.objects[0].targets]

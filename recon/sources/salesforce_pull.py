@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recon.clock import iso
-from recon.errors import AccessRefused, IncompletePull, InputRefused
+from recon.errors import AccessRefused, IncompletePull, InputRefused, UsageError
 from recon.sources.calls import charged
 from recon.sources.discovery import STANDARD_FIELD, discover, on_account
 from recon.sources.history import NONE_THERE, History, query, read_history
@@ -107,7 +107,7 @@ class RecordsPull:
         self._halt.check()
         self.quota.look()
 
-    def run(self, bases: Sequence[Base]) -> None:
+    def run(self, bases: Sequence[Base], *, strict: bool = False) -> None:
         """Read both objects and their history; `done` holds them then.
 
         Parameters
@@ -115,6 +115,13 @@ class RecordsPull:
         bases
             Snapshots, the newest first: what changed is read on top of the first that fits. Where none does, everything is read, and
             `why_full` says why.
+        strict
+            Everything is not what was asked for: refuse then.
+
+        Raises
+        ------
+        UsageError
+            If nothing can be built on any of them, where nothing else will do.
         """
         base = self._fitting(bases)
         if base is not None:
@@ -127,6 +134,8 @@ class RecordsPull:
                 self.base = base
                 return
         if self.why_full is not None:
+            if strict:
+                raise UsageError(f"{self.why_full}.", hint="Run `recon pull --full`, or name another snapshot.")
             log.warning("All records are read, as %s.", self.why_full)
         self._full()
 

@@ -141,6 +141,7 @@ class World:
             "bulk_updates_above": above,
             "page_rows": 3,
             "poll_seconds": 1.0,
+            "parallel_reads": 1,  # so that the faults meet the same requests every time
             "job_timeout": 5.0,
         }
         values["sales_connect"]["gateway"] |= timing | {"page_size": 3}
