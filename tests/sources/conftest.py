@@ -142,7 +142,13 @@ class Acme:
         self._app.state.login.end_sessions()
 
     def settings(self, **values: Any) -> SalesforceSettings:
-        given = {"instance_url": self.url, "backoff_seconds": 0, "retries": 2, "page_rows": 4, "parallel_reads": 1} | values
+        given = {
+            "instance_url": self.url,
+            "backoff_seconds": 0,
+            "retries": 2,
+            "page_rows": 4,
+            "parallel_reads": 1,
+        } | values
         return SalesforceSettings.model_validate(given)
 
     def connect(self, environ: dict[str, str] | None = None, **values: Any) -> Connection:
