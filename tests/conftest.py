@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 import time
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from recon import secrets
 
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 
@@ -26,3 +29,9 @@ _ANY_SPEED = (HealthCheck.too_slow,)
 settings.register_profile("thorough", max_examples=150, deadline=None, suppress_health_check=_ANY_SPEED)
 settings.register_profile("fast", max_examples=10, deadline=None, suppress_health_check=_ANY_SPEED)
 settings.load_profile("fast" if os.environ.get("FAST", "0") not in ("", "0") else "thorough")
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> None:
+    """What one test planted as a secret is no secret in the next one: a word of it must not be taken out of a message there."""
+    secrets._told.clear()
