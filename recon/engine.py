@@ -7,7 +7,6 @@ frames, DuckDB relations give DuckDB relations, Spark frames give Spark frames.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import narwhals.stable.v2 as nw
@@ -16,7 +15,7 @@ from recon.engines.on_duckdb import DuckDB
 from recon.engines.on_pandas import ArrowPandas
 from recon.engines.on_polars import Polars
 from recon.engines.on_spark import Spark
-from recon.engines.shape import to_pandas
+from recon.engines.shape import is_installed, to_pandas
 from recon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def engine_named(name: str, *, memory: str | None = None, spill: Path | None = N
 
 def _installed(package: str, said: str, *, extra: str) -> None:
     """Refuse an engine that isn't installed."""
-    if importlib.util.find_spec(package) is None:
+    if not is_installed(package):
         raise UsageError(
             f"the engine {extra!r} needs {said}, which isn't installed.",
             hint=f"Install it: pip install 'recon-optout[{extra}]'; or take the engine auto.",

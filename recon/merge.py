@@ -4,7 +4,7 @@ One row stands for one live record of either system, numbered by system and id. 
 smallest number of a group is the smallest `system:id` of it, which is the group's stable name.
 
 How it stays linear: rows group by address; an id link adds an edge only where the two sides' groups differ. That edge list is the only
-graph, solved on the driver and joined back.
+graph, solved on the driver (contracted by the engine first, where it is too large for that) and joined back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import narwhals.stable.v2 as nw
-import pyarrow as pa
 
 from recon.identity import comparable, not_blank, with_address, with_id_parts
 
@@ -38,7 +37,7 @@ def rows(people: Frame, records: Frame, settings: Settings, engine: Engine) -> F
     people, records
         In the shape of `recon.tables.PEOPLE` and `recon.tables.RECORDS`.
     settings
-        `clusters.never_join` and `salesforce.opt_out_field` are used.
+        `clusters.never_join`, `salesforce.opt_out_field` and `run.edges` are used.
     engine
         Where the frames live.
 
@@ -61,7 +60,7 @@ def rows(people: Frame, records: Frame, settings: Settings, engine: Engine) -> F
     """
     found = engine.hold(_numbered(people, records, settings, engine))
     found = engine.hold(_linked(found))
-    return engine.hold(_clustered(found, engine))
+    return engine.hold(_clustered(found, settings.run.edges, engine))
 
 
 def _numbered(people: Frame, records: Frame, settings: Settings, engine: Engine) -> Frame:
@@ -168,17 +167,12 @@ def _linked(found: Frame) -> Frame:
     )
 
 
-def _clustered(found: Frame, engine: Engine) -> Frame:
+def _clustered(found: Frame, most: int, engine: Engine) -> Frame:
     """Add `c` and `s`."""
+    from recon.contraction import named  # SciPy takes a while to load
+
     grouped = found.with_columns(_k=nw.coalesce("a", "n"))
-    keys = grouped.select(nw.col("n").alias("_to"), nw.col("_k").alias("b"))
-    edges = []
-    for link in ("t", "v"):
-        from_here = grouped.filter(~nw.col(link).is_null()).select(nw.col(link).alias("_to"), nw.col("_k").alias("a"))
-        ends = from_here.join(keys, on="_to", how="inner").filter(nw.col("a") != nw.col("b")).select("a", "b")
-        edges.append(engine.collect(ends.unique()))
-    named = components(pa.concat_tables(edges))
-    names = engine.bring(named.rename_columns(["_k", "_c"]))
+    names = named(edges(grouped), engine, most).rename({"node": "_k", "component": "_c"})
     grouped = grouped.join(names, on="_k", how="left").with_columns(c=nw.coalesce("_c", "_k")).drop("_c", "_k")
     # Every person has one Salesforce ID, so what the sync joins is one record and its people: no graph is needed.
     stars = grouped.filter(nw.col("link") == "linked").group_by("t").agg(nw.col("n").min().alias("_s"))
@@ -187,11 +181,25 @@ def _clustered(found: Frame, engine: Engine) -> Frame:
     return grouped.with_columns(s=nw.coalesce("_s", "_star")).drop("_s", "_star")
 
 
-def components(edges: pa.Table) -> pa.Table:
-    """See `recon.components.components`; loaded when it is needed, as it takes a while."""
-    from recon.components import components as solve
+def edges(grouped: Frame) -> Frame:
+    """The links that lead from one address to another: the only graph there is.
 
-    return solve(edges)
+    Parameters
+    ----------
+    grouped
+        Rows with `n`, `t`, `v` and `_k`, the number of the first row of the same address, or the row's own where it has none that joins.
+
+    Returns
+    -------
+    Frame
+        `a` and `b`, two keys that differ; the link of a pair that has one address is no edge.
+    """
+    keys = grouped.select(nw.col("n").alias("_to"), nw.col("_k").alias("b"))
+    ends = []
+    for link in ("t", "v"):
+        from_here = grouped.filter(~nw.col(link).is_null()).select(nw.col(link).alias("_to"), nw.col("_k").alias("a"))
+        ends.append(from_here.join(keys, on="_to", how="inner").filter(nw.col("a") != nw.col("b")).select("a", "b"))
+    return nw.concat(ends, how="vertical")
 
 
 def causes(found: Frame, engine: Engine) -> Frame:

@@ -281,6 +281,12 @@ class RunSettings(_Section):
         pattern=r"^[0-9]+(\.[0-9]+)? ?[KMGT]i?B$",
         description="How much memory DuckDB may use, like 2GB; what needs more is spilled. Unset: 80 % of the machine's.",
     )
+    edges: int = Field(
+        5_000_000,
+        ge=0,
+        description="So many links between different addresses are taken into recon's own memory at once, about 300 bytes each; of more, the engine "
+        "contracts them first.",
+    )
     spill: Path | None = Field(
         None,
         description="Folder for what doesn't fit in memory, personal data too; emptied at the end. Unset: the system's for temporary files.",

@@ -179,4 +179,4 @@ def _cast(relation: duckdb.DuckDBPyRelation, kind: str, column: Column, table: T
 
 
 def _any(relation: Any, condition: str) -> bool:
-    return relation.filter(condition).limit(1).fetchone() is not None
+    return bool(relation.filter(condition).limit(1).fetchall())

@@ -6,6 +6,7 @@ people without an id are then joined with each other. So everything comes in by 
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -61,7 +62,10 @@ def from_pandas(frame: Any, shape: Table) -> pa.Table:
         if column.name not in frame.columns:
             continue
         try:
-            columns[column.name] = pa.Array.from_pandas(frame[column.name], type=column.arrow)
+            values = frame[column.name]
+            # Arrow would take every number but 0 for true.
+            number = column.kind == "flag" and values.dtype.kind in "iuf"
+            columns[column.name] = pa.Array.from_pandas(values, type=None if number else column.arrow)
         except (pa.ArrowInvalid, pa.ArrowTypeError):
             # Types that are near: times without a zone or in other units.
             if column.kind == "string":
@@ -99,6 +103,14 @@ def plain(table: pa.Table) -> pa.Table:
             kind = _MICROSECONDS
         fields.append(pa.field(each.name, kind))
     return table.cast(pa.schema(fields))
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package is there; it isn't loaded."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # marked as not to be had
+        return False
 
 
 def to_pandas(table: pa.Table) -> Any:

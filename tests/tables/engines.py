@@ -6,6 +6,7 @@ A missing text must come in as missing. What everyone writes (row by row out of 
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
@@ -13,6 +14,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
+import recon.engine
 from recon.reconcile import reconcile
 from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
 
@@ -26,6 +28,14 @@ class Engine(Protocol):
     """One engine."""
 
     name: str
+
+    def own(self) -> recon.engine.Engine:
+        """The engine as recon has it."""
+        ...
+
+    def from_pandas(self, frame: pd.DataFrame) -> Any:
+        """A frame of this engine, as its users make it of a pandas frame."""
+        ...
 
     def send(self, table: pa.Table) -> Any:
         """Rows as a frame of this engine."""
@@ -41,6 +51,12 @@ class Pandas:
 
     name = "pandas"
 
+    def own(self) -> recon.engine.Engine:
+        return recon.engine.ArrowPandas()
+
+    def from_pandas(self, frame: pd.DataFrame) -> Any:
+        return frame
+
     def send(self, table: pa.Table) -> Any:
         return table.to_pandas()
 
@@ -53,6 +69,12 @@ class Polars:
     """DataFrames."""
 
     name = "polars"
+
+    def own(self) -> recon.engine.Engine:
+        return recon.engine.Polars()
+
+    def from_pandas(self, frame: pd.DataFrame) -> Any:
+        return pl.from_pandas(frame)
 
     def send(self, table: pa.Table) -> Any:
         return pl.DataFrame(table)
@@ -70,6 +92,12 @@ class DuckDB:
     def __init__(self) -> None:
         self._connection = duckdb.connect(":memory:")
 
+    def own(self) -> recon.engine.Engine:
+        return recon.engine.DuckDB()
+
+    def from_pandas(self, frame: pd.DataFrame) -> Any:
+        return self._connection.from_df(frame)
+
     def send(self, table: pa.Table) -> Any:
         return self._connection.from_arrow(table)
 
@@ -78,8 +106,47 @@ class DuckDB:
         return frame.to_arrow_table()
 
 
+class Spark:
+    """Frames of a session that the caller has: in a zone that is far from UTC and left out a day, and set up for few rows."""
+
+    name = "spark"
+
+    def own(self) -> recon.engine.Engine:
+        return recon.engine.Spark(self.session)
+
+    def from_pandas(self, frame: pd.DataFrame) -> Any:
+        return self.send(pa.Table.from_pandas(frame, preserve_index=False))
+
+    def send(self, table: pa.Table) -> Any:
+        return self.session.createDataFrame(table)
+
+    def receive(self, frame: Any) -> pa.Table:
+        assert type(frame).__module__.startswith("pyspark.sql.")
+        return frame.toArrow()
+
+    @functools.cached_property
+    def session(self) -> Any:
+        # Java starts once for all tests; compiling code for queries of some rows takes longer than running them as they are.
+        from pyspark.sql import SparkSession
+
+        assert SparkSession.getActiveSession() is None
+        own = recon.engine.engine_named("spark")
+        session = own.session  # type: ignore[attr-defined]
+        for name, value in {
+            "spark.sql.session.timeZone": "Pacific/Apia",
+            "spark.sql.adaptive.enabled": "false",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        }.items():
+            session.conf.set(name, value)
+        return session
+
+
 #: Another engine is one more line here.
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Pandas(), Polars(), DuckDB())}
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Pandas(), Polars(), DuckDB(), Spark())}
+#: Those that run without Java.
+LOCAL: dict[str, Engine] = {name: engine for name, engine in ENGINES.items() if name != "spark"}
 
 
 def run(engine: Engine, people: list[Row], records: list[Row], settings: Settings) -> tuple[list[Row], list[Row]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
@@ -11,12 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from recon.engine import engine_named
 from recon.errors import UsageError
 from recon.reconcile import reconcile
 from recon.settings import Settings
 from recon.summary import summary, unusable
 from recon.tables import ACTIONS, MERGED
+
+if TYPE_CHECKING:
+    from tests.tables.engines import Engine
 
 RECORD = "0035e00000AAAAAAA4"
 NOW = datetime(2026, 11, 24, 18, tzinfo=UTC)
@@ -100,17 +102,15 @@ def test_times_without_a_zone_and_in_nanoseconds_are_taken() -> None:
     assert result.actions["due_by"].astype(str).tolist() == ["2026-11-16"]
 
 
-@pytest.mark.parametrize("engine", ["pandas", "duckdb"])
-def test_nothing_at_all_is_fine(engine: str) -> None:
+def test_nothing_at_all_is_fine(engine: Engine) -> None:
     none = people().iloc[:0], records().iloc[:0]
-    result = reconcile(*none, engine=engine_named(engine))
+    result = reconcile(*none, engine=engine.own())
     counted = summary(result, Settings(), NOW)
     assert counted["clusters"] == counted["actions"] == counted["could_be_mailed"]["total"] == 0
     assert unusable(result).num_rows == 0
 
 
-@pytest.mark.parametrize("engine", ["pandas", "duckdb"])
-def test_a_chain_of_two_thousand_is_walked(engine: str) -> None:
+def test_a_chain_of_two_thousand_is_walked(engine: Engine) -> None:
     """Person n shares an address with record n and holds the id of record n + 1: one cluster, one opt-out at its end."""
     from recon.sandbox.salesforce.records import to_18
 
@@ -134,7 +134,7 @@ def test_a_chain_of_two_thousand_is_walked(engine: str) -> None:
             "is_deleted": False,
         }
     )
-    result = reconcile(chain, targets, engine=engine_named(engine))
+    result = reconcile(chain, targets, engine=engine.own())
     rows = result.engine.collect(result.merged_frame)
     assert set(rows.column("cluster").to_pylist()) == {"sales_connect:p0000"}
     actions = {row["id"]: row for row in result.engine.collect(result.actions_frame).to_pylist()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from recon.identity import address
 from recon.settings import ActionSettings
 from recon.sources.ids import salesforce_id_18
 from tests.tables import reference, strategies
-from tests.tables.engines import ENGINES, run
+from tests.tables.engines import ENGINES, LOCAL, run
 from tests.tables.strategies import Case, World, cases
 
 if TYPE_CHECKING:
@@ -58,11 +59,23 @@ def without(rows: list[Row], names: tuple[str, ...]) -> list[Row]:
 @many
 @given(case=dense)
 def test_every_engine_says_what_the_reference_says(case: Case) -> None:
+    the_reference_agrees(case, LOCAL)
+
+
+@pytest.mark.spark
+@settings(max_examples=3)
+@given(case=cases(worlds=60, least=3))
+def test_spark_says_what_the_reference_says(case: Case) -> None:
+    """Fewer cases of more worlds: a call takes seconds there."""
+    the_reference_agrees(case, {name: ENGINES[name] for name in ("duckdb", "spark")})
+
+
+def the_reference_agrees(case: Case, engines: dict[str, Engine]) -> None:
     merged, actions = case.expected()
     worlds = [reference.World(world.people, world.records, case.settings) for world in case.worlds]
     home = {uid: world for world in worlds for uid in world.rows}
     first: list[Row] | None = None
-    for name, engine in ENGINES.items():
+    for name, engine in engines.items():
         found_merged, found_actions = on(engine)(case)
         assert found_merged == merged, name
         assert without(found_actions, _OWN) == without(actions, _OWN), name
@@ -235,7 +248,8 @@ def test_reference_paths_are_valid(case: Case) -> None:
 
 @few
 @given(case=dense, rng=randoms)
-def test_what_must_hold_on_every_engine(engine: Engine, case: Case, rng: random.Random) -> None:
+def test_what_must_hold_on_every_engine(local_engine: Engine, case: Case, rng: random.Random) -> None:
+    engine = local_engine
     known: dict[int, tuple[list[Row], list[Row]]] = {}
 
     def reconcile(given: Case) -> tuple[list[Row], list[Row]]:
@@ -255,8 +269,8 @@ def test_what_must_hold_on_every_engine(engine: Engine, case: Case, rng: random.
 
 @few
 @given(case=cases(worlds=_MANY_WORLDS, least=2, keys=False))
-def test_a_missing_key_joins_nothing_on_every_engine(engine: Engine, case: Case) -> None:
-    a_missing_key_joins_nothing(on(engine), case)
+def test_a_missing_key_joins_nothing_on_every_engine(local_engine: Engine, case: Case) -> None:
+    a_missing_key_joins_nothing(on(local_engine), case)
 
 
 # Keys and days

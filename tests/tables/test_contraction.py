@@ -1,0 +1,180 @@
+"""The graph of a reconciliation: only keys that differ are in it, and an engine contracts what the driver can't take."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import TYPE_CHECKING, Any
+
+import narwhals.stable.v2 as nw
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recon import merge
+from recon.components import components
+from recon.contraction import named
+from recon.reconcile import reconcile
+from recon.settings import Settings
+from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
+from tests.tables.engines import ENGINES, LOCAL, rows_of, table_of
+from tests.tables.test_every_small_world import FAMILIES, Maker
+
+if TYPE_CHECKING:
+    from recon.engine import Engine as Own
+    from recon.engine import Frame
+    from tests.tables.engines import Engine
+
+Edges = list[tuple[int, int]]
+
+
+def chain(size: int) -> Edges:
+    return [(n + 1, n) for n in range(size)]
+
+
+def star(size: int) -> Edges:
+    """The hub has the largest number: its leaves have no smaller neighbour but it."""
+    return [(size, n) for n in range(size)]
+
+
+def clique(size: int) -> Edges:
+    return list(itertools.combinations(range(size), 2))
+
+
+def shuffled(edges: Edges, seed: int = 1) -> Edges:
+    """The same graph under other names."""
+    rng = random.Random(seed)
+    nodes = sorted({node for edge in edges for node in edge})
+    names = dict(zip(nodes, rng.sample(nodes, len(nodes)), strict=True))
+    return [(names[a], names[b]) for a, b in edges]
+
+
+def at_random(size: int, edges: int, seed: int = 1) -> Edges:
+    rng = random.Random(seed)
+    return [(rng.randrange(size), rng.randrange(size)) for _ in range(edges)]
+
+
+def beside_each_other(*graphs: Edges) -> Edges:
+    """All of them as one graph; none touches another."""
+    together: Edges = []
+    for number, edges in enumerate(graphs):
+        together += [(a + 1_000_000 * number, b + 1_000_000 * number) for a, b in edges]
+    return together
+
+
+GRAPHS = {
+    "chain": chain(2000),
+    "chain under other names": shuffled(chain(2000)),
+    "star": star(300),
+    "star under other names": shuffled(star(300)),
+    "clique": clique(25),
+    "two cliques and a bridge": [*clique(12), *((a + 12, b + 12) for a, b in clique(12)), (3, 20)],
+    "zigzag": [(n, 1000 + n) for n in range(500)] + [(n + 1, 1000 + n) for n in range(500)],
+    "random": at_random(400, 300),
+    "tree": [(n, (n - 1) // 2) for n in range(1, 500)],
+    "loops and repetitions": [(1, 1), (2, 3), (3, 2), (2, 3), (5, 5)],
+    "nothing": [],
+}
+
+
+def table(edges: Edges) -> pa.Table:
+    return pa.table(
+        {"a": pa.array([a for a, _ in edges], pa.int64()), "b": pa.array([b for _, b in edges], pa.int64())}
+    )
+
+
+def solved(edges: Edges, engine: Own, most: int) -> dict[Any, Any]:
+    """Node -> component, for all nodes."""
+    found = engine.collect(named(engine.bring(table(edges)), engine, most))
+    assert found.column_names == ["node", "component"]
+    names = dict(zip(*(found.column(name).to_pylist() for name in found.column_names), strict=True))
+    assert len(names) == found.num_rows
+    return {node: names.get(node, node) for edge in edges for node in edge}
+
+
+def expected(edges: Edges) -> dict[Any, Any]:
+    found = components(table(edges))
+    return dict(zip(*(found.column(name).to_pylist() for name in found.column_names), strict=True))
+
+
+def test_all_graphs_at_once(engine: Engine) -> None:
+    """Contracted to the last edge: nothing is left for the driver."""
+    together = beside_each_other(*GRAPHS.values())
+    assert solved(together, engine.own(), 0) == expected(together)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("most", [0, 5, 1000])
+def test_graphs(name: str, most: int) -> None:
+    assert solved(GRAPHS[name], ENGINES["polars"].own(), most) == expected(GRAPHS[name])
+
+
+@settings(max_examples=max(2, settings().max_examples // 10))
+@given(
+    edges=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60),
+    most=st.sampled_from((0, 1, 3, 10)),
+)
+def test_random_graphs(edges: Edges, most: int) -> None:
+    wanted = expected(edges)
+    for name, engine in LOCAL.items():
+        assert solved(edges, engine.own(), most) == wanted, name
+
+
+class Counting:
+    """An engine that counts what it holds: every round and every doubling is held."""
+
+    def __init__(self, engine: Own) -> None:
+        self._engine = engine
+        self.held = 0
+
+    def hold(self, frame: Frame) -> Frame:
+        self.held += 1
+        return self._engine.hold(frame)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+@pytest.mark.parametrize("name", ["chain", "chain under other names", "zigzag", "star", "clique"])
+def test_rounds_grow_with_the_logarithm(name: str) -> None:
+    """A label that goes from neighbour to neighbour would take 2,000 rounds down the chain."""
+    engine: Any = Counting(ENGINES["polars"].own())
+    assert solved(GRAPHS[name], engine, 0) == expected(GRAPHS[name])
+    assert engine.held < 80
+
+
+def test_nothing_is_contracted_that_the_driver_can_take() -> None:
+    engine: Any = Counting(ENGINES["polars"].own())
+    solved(GRAPHS["chain"], engine, 2000)
+    assert engine.held == 1
+
+
+def test_linked_records_of_one_address_send_no_edge(engine: Engine) -> None:
+    """The driver sees what addresses don't join, and not a row more."""
+    own, m = engine.own(), Maker(1)
+    people = [m.person(f"same{n}", None, "a", "C001") for n in range(3)] + [m.person("other", None, "b", "C001")]
+    people += [m.person("none", None, "c"), m.person("broken", None, "d", "C009")]
+    records = [m.record("C001", "a", False), m.record("C002", "e", False), m.record("L001", "e", False, "C002")]
+    frames = (own.take(table_of(people, PEOPLE), PEOPLE), own.take(table_of(records, RECORDS), RECORDS))
+    rows = merge.rows(*frames, Settings(), own)
+    sent = own.collect(merge.edges(rows.with_columns(_k=nw.coalesce("a", "n"))))
+    assert sent.num_rows == 1
+
+
+@pytest.mark.parametrize("name", list(LOCAL))
+def test_tables_are_the_same_however_little_the_driver_takes(name: str) -> None:
+    engine = ENGINES[name]
+    numbers = (Maker(number) for number in itertools.count(1))
+    worlds = [world for family in FAMILIES for world in itertools.islice(family(numbers), 60)]
+    people = [row for world in worlds for row in world.people]
+    records = [row for world in worlds for row in world.records]
+    found = []
+    for edges in (0, 1_000_000):
+        result = reconcile(
+            engine.send(table_of(people, PEOPLE)),
+            engine.send(table_of(records, RECORDS)),
+            Settings().with_values(run={"edges": edges}),
+        )
+        found.append([rows_of(engine.receive(f), t) for f, t in ((result.merged, MERGED), (result.actions, ACTIONS))])
+    assert found[0] == found[1]
