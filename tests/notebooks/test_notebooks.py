@@ -230,7 +230,7 @@ def test_reads_everything_and_finds_what_was_planted(done: Batch) -> None:
     assert (manifest["run_id"], manifest["created_at"], manifest["clock"]) == ("r1", NOW, "set")
     rows = manifest["rows"]
     assert (rows["people"], rows["leads"], rows["contacts"]) == (counts["person"], counts["lead"], counts["contact"])
-    (snapshot,) = (path for path in (done.folder / "snapshots").iterdir() if path.is_dir())
+    (snapshot,) = (path for path in (done.folder / "snapshots").iterdir() if path.is_dir() and path.name[0] != ".")
     assert manifest["snapshot"]["id"] == snapshot.name
     assert sum(manifest["coverage"]["people"].values()) == rows["people"]
     assert sum(each["primary"] for each in manifest["categories"].values()) == rows["actions"]
@@ -379,7 +379,7 @@ def test_pulls_from_both_systems_over_http_and_keeps_no_secret(tmp_path: Path) -
         result = batch.run(
             tmp_path, run_id="r1", notebooks=["01_pull"], clock=sandbox.clock, environ={**os.environ, **secrets}
         )
-    (snapshot,) = (tmp_path / "snapshots").iterdir()
+    (snapshot,) = (path for path in (tmp_path / "snapshots").iterdir() if path.name[0] != ".")
     assert snapshot.name.startswith("20261124T180000Z-")
     rows = {
         each["name"]: each["rows"] for each in json.loads((snapshot / "manifest.json").read_text("utf-8"))["inputs"]
