@@ -1,6 +1,7 @@
 # Everything a fresh machine needs is Python 3.11 or newer, make, and the package registries.
 #   make demo    the main job, on systems of its own; prints where the report is
-#   make test    the tests
+#   make test    the tests, but those on Spark
+#   make test-spark  these; installs PySpark, and as root Java, where they are missing
 #   make lint    ruff and mypy
 #   make sample  reports/sample anew
 PYTHON ?= python3
@@ -8,13 +9,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint sample format lock clean
+.PHONY: demo test test-spark lint sample format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/recon demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 -m "not spark" $(PYTEST_ARGS)
+
+# One process: Java starts once, and uses all cores itself.
+test-spark: $(VENV)/.installed-spark
+	.ci/java
+	$(BIN)/pytest -m spark tests/tables $(PYTEST_ARGS)
 
 sample: $(VENV)/.installed-dev
 	$(BIN)/python reports/make_sample.py $(SAMPLE_ARGS)
@@ -33,7 +39,8 @@ lock: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --no-header --no-annotate --upgrade -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-header --no-annotate --upgrade -o requirements-dev.lock
-	sed -i "1i # Written by \`make lock\`: exact versions of everything that is installed. Ranges stand in pyproject.toml." requirements.lock requirements-dev.lock
+	$(BIN)/uv pip compile pyproject.toml --extra spark --constraint requirements-dev.lock --universal --python-version 3.11 --no-header --no-annotate --upgrade -o requirements-spark.lock
+	sed -i "1i # Written by \`make lock\`: exact versions of everything that is installed. Ranges stand in pyproject.toml." requirements.lock requirements-dev.lock requirements-spark.lock
 
 clean:
 	rm -rf $(VENV) demo
@@ -49,4 +56,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed-spark: requirements-spark.lock $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet -r requirements-spark.lock
 	@touch $@
