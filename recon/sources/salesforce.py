@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from recon.progress import Progress
     from recon.settings import SalesforceSettings, SyncSettings
     from recon.sources.increments import Base
+    from recon.sources.pulled_rows import ObjectRows
     from recon.sources.rows import Details
-    from recon.sources.salesforce_pull import ObjectRows
     from recon.sources.salesforce_session import Connection
 
 
