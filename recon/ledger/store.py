@@ -223,11 +223,19 @@ class Ledger:
 
     def of_plan(self, plan: str) -> list[Entry]:
         """Every entry that names a plan, in order."""
-        return self._select("WHERE json_extract(body, '$.data.plan') = ? ORDER BY seq", plan)
+        return list(self.each_of_plan(plan))
+
+    def each_of_plan(self, plan: str) -> Iterator[Entry]:
+        """The same one after the other, for a plan of any size."""
+        return self._pages("WHERE json_extract(body, '$.data.plan') = ?", plan)
 
     def of_file(self, file: str) -> list[Entry]:
         """Every entry that names an approved CSV, by its SHA-256, in order."""
-        return self._select("WHERE json_extract(body, '$.data.file') = ? ORDER BY seq", file)
+        return list(self.each_of_file(file))
+
+    def each_of_file(self, file: str) -> Iterator[Entry]:
+        """The same one after the other, for a file of any size."""
+        return self._pages("WHERE json_extract(body, '$.data.file') = ?", file)
 
     def intents_without_outcome(self, plan: str) -> list[Entry]:
         """The intents of a plan that have no outcome: what a crash left open. Read the remote state before doing anything about them."""
@@ -371,6 +379,12 @@ class Ledger:
     def _one(self, sql: str, *values: Any) -> Any:
         with self._reading():
             return self._db.execute(sql, values).fetchone()
+
+    def _pages(self, where: str, value: str) -> Iterator[Entry]:
+        after = 0
+        while page := self._select(f"{where} AND seq > ? ORDER BY seq LIMIT ?", value, after, _PAGE):
+            yield from page
+            after = page[-1].seq
 
     def _select(self, rest: str, *values: Any) -> list[Entry]:
         return [self._entry(row) for row in self._all(f"SELECT seq, prev, hash, body FROM chain {rest}", *values)]  # noqa: S608 - `rest` is ours

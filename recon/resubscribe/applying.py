@@ -89,7 +89,7 @@ class Run:
         carrier = self._carrier(systems)
         saved = saved_before(self._plan, self._folder)
         if saved is None:
-            save_before(self._plan, systems.read(self._plan.steps), self._folder, started)
+            save_before(self._plan, systems.read, self._folder, started)
         clears = sum(step.direction == "clear" for step in self._plan.steps)
         self._evidence.run({"clear": clears, "set": len(self._plan.steps) - clears})
         try:

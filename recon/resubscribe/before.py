@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from recon.clock import iso
 from recon.disk import sync_folder
 from recon.errors import InputRefused, Problem
-from recon.outputs import write_json
-from recon.resubscribe.outcomes import write_rows
+from recon.outputs import whole
+from recon.report.csv_safe import neutralise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from recon.resubscribe.plan_file import Plan, Step
 
 BEFORE_JSON, BEFORE_CSV = "before.json", "before.csv"
+#: Records that are read together.
+_AT_A_TIME = 10_000
 _COLUMNS = ("step", "system", "object", "id", "field", "value", "modified_at", "opted_out_at", "gone")
 
 
@@ -52,41 +56,57 @@ def saved_before(plan: Plan, folder: Path) -> dict[str, Any] | None:
     return document
 
 
-def save_before(plan: Plan, seen: Mapping[str, Seen], folder: Path, at: datetime) -> None:
-    """Write before.json (for programs) and before.csv (for people), each whole, and wait until both are on the disk.
+def save_before(plan: Plan, read: Callable[[Sequence[Step]], Mapping[str, Seen]], folder: Path, at: datetime) -> None:
+    """Read the records, some thousand at a time, and write before.json (for programs) and before.csv (for people).
+
+    Each is whole or not there, and both are on the disk when this returns.
 
     Parameters
     ----------
     plan
         The plan.
-    seen
-        The records as they were read, by `Step.key`; a person that nobody could read is missing there.
+    read
+        Reads the records of some steps: by `Step.key`; a person that nobody can read is missing there. Its errors are passed on.
     folder
         The run's folder.
     at
         When they were read.
     """
-    records = [_record(step, seen.get(step.key)) for step in plan.steps]
-    rows = [
-        [
-            each["step"],
-            each["system"],
-            each["object"],
-            each["id"],
-            name,
-            _text(value),
-            each["modified_at"],
-            each["opted_out_at"],
-            each["gone"],
-        ]
-        for each in records
-        for name, value in each["values"].items()
-    ]
-    write_rows(folder / BEFORE_CSV, _COLUMNS, rows)
+    head = {"plan": plan.hash, "read_at": iso(at)}
+    with (
+        whole(folder / BEFORE_JSON) as machines,
+        whole(folder / BEFORE_CSV) as people,
+        machines.open("w", encoding="utf-8") as document,
+        people.open("w", encoding="utf-8", newline="") as sheet,
+    ):
+        # By hand what `recon.outputs.write_json` would write, so that the records need not all be there at once.
+        document.write("{\n" + "".join(f"  {json.dumps(name)}: {json.dumps(value)},\n" for name, value in head.items()))
+        document.write('  "records": [')
+        rows = csv.writer(sheet, lineterminator="\n")
+        rows.writerow(_COLUMNS)
+        between = "\n"
+        for start in range(0, len(plan.steps), _AT_A_TIME):
+            steps = plan.steps[start : start + _AT_A_TIME]
+            seen = read(steps)
+            for step in steps:
+                record = _record(step, seen.get(step.key))
+                text = json.dumps(record, ensure_ascii=False, indent=2, sort_keys=True)
+                document.write(between + indent(text, "    "))
+                between = ",\n"
+                rows.writerows(_lines(record))
+        document.write('\n  ],\n  "schema": 1\n}\n')
     _sync(folder / BEFORE_CSV)
-    write_json({"schema": 1, "plan": plan.hash, "read_at": iso(at), "records": records}, folder / BEFORE_JSON)
     _sync(folder / BEFORE_JSON)
     sync_folder(folder)
+
+
+def _lines(record: Mapping[str, Any]) -> Iterator[list[str]]:
+    """A record's lines for people, one a field; no cell is a formula."""
+    first = (record["step"], record["system"], record["object"], record["id"])
+    last = (record["modified_at"], record["opted_out_at"], record["gone"])
+    for name, value in record["values"].items():
+        cells = (*first, name, _text(value), *last)
+        yield [neutralise("" if cell is None else str(cell)) for cell in cells]
 
 
 def _record(step: Step, seen: Seen | None) -> dict[str, Any]:

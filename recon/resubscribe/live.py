@@ -222,7 +222,8 @@ def _record(row: Mapping[str, Any], fields: Sequence[str]) -> Seen:
     gone = None
     if row["IsDeleted"]:
         gone = "merged" if row["MasterRecordId"] else "deleted"
-    account, parent = salesforce_id_18(str(row.get("AccountId"))), row.get("Account")
+    account, parent = row.get("AccountId"), row.get("Account")
+    account = None if account is None else salesforce_id_18(str(account))
     return Seen(
         values=values,
         gone=gone,

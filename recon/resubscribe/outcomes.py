@@ -125,7 +125,7 @@ def write_outcomes(plan: Plan, outcomes: Sequence[Outcome], about: Mapping[str, 
     """
     steps = {step.number: step for step in plan.steps}
     for name, results in _FILES.items():
-        rows = [_row(steps[each.number], each) for each in outcomes if each.outcome in results]
+        rows = (_row(steps[each.number], each) for each in outcomes if each.outcome in results)
         write_rows(folder / name, _COLUMNS, rows)
     document = {"schema": 1, "plan": plan.hash, "run_id": plan.run_id, "steps": len(outcomes)} | dict(about)
     document["counts"] = dict(sorted(Counter(each.outcome for each in outcomes).items()))

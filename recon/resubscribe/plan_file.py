@@ -173,20 +173,42 @@ class Plan(_Part):
     def as_json(self) -> dict[str, Any]:
         """The plan as it stands in the file."""
         body = self.model_dump(mode="json", by_alias=True)
-        for step in body["steps"]:
-            if step["account"] is None:
-                del step["account"]
+        body["steps"] = [_step_json(step) for step in body["steps"]]
         return body
 
     def computed_hash(self) -> str:
         """SHA-256 over the plan without its own hash, as JSON with sorted keys and no blanks."""
-        body = {name: value for name, value in self.as_json().items() if name != "hash"}
-        text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        body = self.model_dump(mode="json", by_alias=True, exclude={"steps", "hash"})
+        digest = hashlib.sha256()
+        between = b"{"
+        for name in sorted([*body, "steps"]):
+            digest.update(between + json.dumps(name).encode() + b":")
+            between = b","
+            if name != "steps":
+                digest.update(_canonical(body[name]))
+                continue
+            # One after the other: a plan may have a hundred thousand.
+            digest.update(b"[")
+            for place, step in enumerate(self.steps):
+                digest.update((b"," if place else b"") + _canonical(_step_json(step.model_dump(mode="json"))))
+            digest.update(b"]")
+        digest.update(b"}")
+        return digest.hexdigest()
 
     def sealed(self) -> Plan:
         """The same plan with its hash."""
         return self.model_copy(update={"hash": self.computed_hash()})
+
+
+def _step_json(step: dict[str, Any]) -> dict[str, Any]:
+    """A step as it stands in the file: `account` only where there is one."""
+    if step["account"] is None:
+        del step["account"]
+    return step
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -207,15 +229,15 @@ def read_plan(path: Path) -> Plan:
     name = str(path)
     again = "Make the plan again with `recon plan`."
     try:
-        raw = json.loads(path.read_text("utf-8"))
+        plan = Plan.model_validate_json(path.read_text("utf-8"))
     except OSError as error:
         raise InputRefused([Problem(name, f"the file can't be read: {error.strerror}.", "Check the path.")]) from error
-    except ValueError as error:
+    except UnicodeDecodeError as error:
         raise InputRefused([Problem(name, "this is no JSON.", again)]) from error
-    try:
-        plan = Plan.model_validate_json(json.dumps(raw))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise InputRefused([Problem(name, "this is no JSON.", again)]) from error
         where = ".".join(map(str, first["loc"]))
         raise InputRefused([Problem(name, f"this is no plan: {where}: {first['msg']}.", again)]) from error
     if plan.schema_ != SCHEMA:

@@ -52,7 +52,7 @@ def cleared(ledger: Ledger, plan: Plan) -> list[Cleared]:
     """The clears of a plan that took an opt-out away, or may have; in the plan's order. What was refused or left alone isn't among them."""
     intents: dict[int | str, Entry] = {}
     outcomes: dict[int | str, Entry] = {}
-    for entry in ledger.of_plan(plan.hash):
+    for entry in ledger.each_of_plan(plan.hash):
         if entry.kind == kinds.INTENT:
             intents[entry.data["step"]] = entry
             outcomes.pop(entry.data["step"], None)

@@ -113,7 +113,7 @@ class StepsEvidence:
         self._states: dict[int | str, State] = {}
         self._verdicts = _verdicts(ledger, plan)
         by_seq: dict[int, State] = {}
-        for entry in ledger.of_plan(plan.hash):
+        for entry in ledger.each_of_plan(plan.hash):
             if entry.kind == kinds.INTENT:
                 by_seq[entry.seq] = self._opened(entry)
             elif entry.kind == kinds.OUTCOME:
@@ -128,10 +128,8 @@ class StepsEvidence:
 
         None where there is none for the step's line, the newest one doesn't accept, or it is about other records.
         """
-        entry = None if step.row is None else self._verdicts.get(step.row)
-        if entry is None or self._ledger.names.of(step.key).isdisjoint(entry.data.get("records", ())):
-            return None
-        return entry.seq
+        seq, records = (None, ()) if step.row is None else self._verdicts.get(step.row, (None, ()))
+        return None if seq is None or self._ledger.names.of(step.key).isdisjoint(records) else seq
 
     def run(self, counts: Mapping[str, int]) -> None:
         """Say that this plan is being applied, before the first write."""
@@ -272,9 +270,12 @@ def shown(values: Sequence[bool | None]) -> bool | str | None:
     return "+".join({True: "true", False: "false", None: "null"}[value] for value in values)
 
 
-def _verdicts(ledger: Ledger, plan: Plan) -> dict[int, Entry]:
-    """Line -> the newest verdict on it, where that one accepts."""
-    if plan.approved is None:
-        return {}
-    newest = {e.data["row"]: e for e in ledger.of_file(plan.approved.sha256) if e.kind == kinds.VERDICT}
-    return {row: entry for row, entry in newest.items() if entry.data["verdict"] == "accepted"}
+def _verdicts(ledger: Ledger, plan: Plan) -> dict[int, tuple[int, tuple[str, ...]]]:
+    """Line -> the newest verdict on it, where that one accepts: its number in the ledger, and the records that it names."""
+    newest: dict[int, tuple[int, tuple[str, ...]]] = {}
+    for entry in ledger.each_of_file(plan.approved.sha256) if plan.approved is not None else ():
+        if entry.kind == kinds.VERDICT:
+            newest.pop(entry.data["row"], None)
+            if entry.data["verdict"] == "accepted":
+                newest[entry.data["row"]] = entry.seq, tuple(entry.data.get("records", ()))
+    return newest
