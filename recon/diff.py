@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from recon.engine import Engine, Frame
+    from recon.merge import Rows
     from recon.settings import ActionSettings, Settings
 
 
 def actions(
-    found: Frame,
+    rows: Rows,
     merged: Frame,
     deciding: Frame,
     carried: Frame,
@@ -38,8 +39,8 @@ def actions(
 
     Parameters
     ----------
-    found, merged, deciding
-        From `recon.merge`: `rows`, `merged` and `causes`.
+    rows, merged, deciding
+        From `recon.merge`: `rows`, both sides of `merged`, and `causes`.
     carried
         From `recon.nightly.carriers`.
     settings
@@ -48,20 +49,19 @@ def actions(
         Ids of converted Leads whose opt-out a documented resubscribe has answered: where nothing else opts a person out by choice, nobody is
         to set anything.
     """
-    candidates = engine.hold(_candidates(found, deciding, carried, engine))
+    candidates = engine.hold(_candidates(rows.keys, deciding, carried, engine))
     needing = candidates.filter(nw.col("needs"))
-    ways = paths(needing, found, deciding, engine)
-    sources = found.select(
-        nw.col("n").alias("source"),
-        nw.col("object").alias("source_object"),
-        nw.col("id").alias("source_id"),
-        nw.col("own_at").alias("source_at"),
+    ways = paths(needing, rows, deciding, engine)
+    # What an opt-out starts at is opted out.
+    sources = rows.keys.filter(nw.col("opted_out")).select(
+        "n", nw.col("object").alias("source_object"), nw.col("own_at").alias("source_at")
     )
-    told = candidates.join(ways, on="n", how="left").join(sources, on="source", how="left")
+    sources = sources.join(rows.names.select("n", nw.col("id").alias("source_id")), on="n", how="inner")
+    told = candidates.join(ways, on="n", how="left").join(sources.rename({"n": "source"}), on="source", how="left")
     told = engine.hold(_told(told, settings))
     told = with_explanation(_due(told, settings.actions, engine))
     if answered:
-        told = _answered(told, found, answered, engine)
+        told = _answered(told, rows, answered, engine)
     extra = told.select("n", "category", "categories", "fix", "due_by", "path", "explanation")
     return merged.join(extra, on="n", how="inner").select("n", *MERGED.names, *ACTIONS.names[len(MERGED.names) :])
 
@@ -149,13 +149,14 @@ def _fix() -> nw.Expr:
     return nw.when(nw.col("is_converted")).then(nw.lit("nobody")).otherwise(fix)
 
 
-def _answered(rows: Frame, found: Frame, answered: Sequence[str], engine: Engine) -> Frame:
+def _answered(told: Frame, rows: Rows, answered: Sequence[str], engine: Engine) -> Frame:
     """Leave alone who was resubscribed since, where only what nobody else can take back still opts the person out.
 
     That is a converted Lead, or one sales user's unsubscribe. A link that leads to such a Lead is the admin's all the same.
     """
     marks = engine.bring(pa.table({"id": pa.array(sorted(answered), pa.string()), "_lead": [True] * len(answered)}))
-    out = found.filter(nw.col("opted_out")).join(marks, on="id", how="left")
+    out = rows.keys.filter(nw.col("opted_out")).join(rows.names.select("n", "id"), on="n", how="left")
+    out = out.join(marks, on="id", how="left")
     lead = nw.col("_lead").fill_null(value=False) & (nw.col("system") == SALESFORCE)
     of_user = (nw.col("kind") == "user").fill_null(value=False)
     # As numbers: not every engine adds flags up.
@@ -166,12 +167,12 @@ def _answered(rows: Frame, found: Frame, answered: Sequence[str], engine: Engine
         .filter((nw.col("_leads") > 0) & (nw.col("_leads") + nw.col("_users") == nw.col("_all")))
         .select("c", "_users")
     )
-    rows = rows.join(settled, on="c", how="left")
+    told = told.join(settled, on="c", how="left")
     mine = nw.col("needs") & ~nw.col("_users").is_null()
     admins = (nw.col("_users") > 0) | nw.col("category").is_in(["stale_link", "broken_link"])
     fix = nw.when(admins.fill_null(value=False)).then(nw.lit("admin")).otherwise(nw.lit("nobody"))
     said = nw.concat_str(nw.col("explanation"), nw.lit(ANSWERED))
-    return rows.with_columns(
+    return told.with_columns(
         fix=nw.when(mine).then(fix).otherwise(nw.col("fix")),
         due_by=nw.when(~mine).then(nw.col("due_by")),
         explanation=nw.when(mine).then(said).otherwise(nw.col("explanation")),

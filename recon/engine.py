@@ -84,6 +84,24 @@ class Engine(Protocol):
         """Let go of all held frames but these; what was made of others and isn't held can't be used any more."""
         ...
 
+    def drop(self, *frames: Frame) -> None:
+        """Let go of these held frames."""
+        ...
+
+    def beside(self, left: Frame, right: Frame, on: str) -> Frame:
+        """Rows side by side, in the order of their numbers.
+
+        Parameters
+        ----------
+        left
+            As `number` gives it.
+        right
+            A row for each of the left one's, of the same numbers, in any order.
+        on
+            The column of the numbers. No other column may be in both.
+        """
+        ...
+
     def collect(self, frame: Frame) -> pa.Table:
         """A small frame's rows, on the driver."""
         ...

@@ -95,40 +95,51 @@ def _visible(text: nw.Expr) -> nw.Expr:
     return (text >= "!") & (text < "\x7f")
 
 
-def with_address(frame: Frame, engine: Engine) -> Frame:
-    """Add the column `address`: the column `email` made comparable, null where it is no address.
+def plain_address(name: str) -> nw.Expr:
+    """A column made comparable, as far as every engine can tell by itself: short ASCII addresses. Null for all others.
 
     Parameters
     ----------
-    frame
-        With a string column `email`.
-    engine
-        Where the frame lives.
+    name
+        A string column.
     """
-    text, lower = nw.col("email"), nw.col("email").str.to_lowercase()
+    text = nw.col(name)
+    lower = text.str.to_lowercase()
     trimmed = lower.str.strip_chars(BLANKS)
     # The only sign whose small letter engines don't agree about; that of the Kelvin sign is k for all of them.
     agreed = ~text.str.contains(_DOTTED_I, literal=True)
     # Nearly all match as they stand; only what doesn't is trimmed and looked at closer.
     plain = (text.str.len_chars() <= _SHORT) & lower.str.contains(_PLAIN) & agreed
     closer = (trimmed.str.len_chars() <= _SHORT) & trimmed.str.contains(_PLAIN) & agreed
-    frame = frame.with_columns(
-        address=nw.when(plain).then(lower).otherwise(nw.when(closer).then(trimmed)),
-    )
-    odd = (
-        ~text.is_null()
-        & nw.col("address").is_null()
-        & (text.str.contains(_NOT_ASCII) | (trimmed.str.len_chars() > _SHORT))
-    )
-    texts = engine.collect(frame.filter(odd).select("email").unique()).column("email")
-    if len(texts):
-        told = [address(text) for text in texts.to_pylist()]
-        known = engine.bring(pa.table({"_odd": texts, "_told": pa.array(told, pa.string())}))
-        frame = frame.with_columns(_odd=nw.when(nw.col("address").is_null()).then(text)).join(
-            known, on="_odd", how="left"
-        )
-        frame = frame.with_columns(address=nw.coalesce("address", "_told")).drop("_told", "_odd")
-    return frame
+    return nw.when(plain).then(lower).otherwise(nw.when(closer).then(trimmed))
+
+
+def odd_addresses(frame: Frame, engine: Engine) -> Frame | None:
+    """Tell the addresses that `plain_address` leaves out, each distinct one once, on the driver.
+
+    Parameters
+    ----------
+    frame
+        `n`, `email`, and `address` as `plain_address` tells it.
+    engine
+        Where the frame lives.
+
+    Returns
+    -------
+    Frame
+        `n` and `_told` of the rows that have an address after all; None where no row is odd.
+    """
+    text = nw.col("email")
+    long = text.str.len_chars() > _SHORT
+    rows = frame.filter(~text.is_null() & nw.col("address").is_null()).filter(text.str.contains(_NOT_ASCII) | long)
+    rows = engine.hold(rows.select("n", "email"))
+    texts = engine.collect(rows.select("email").unique()).column("email")
+    if not len(texts):
+        return None
+    told = [address(text) for text in texts.to_pylist()]
+    known = engine.bring(pa.table({"email": texts, "_told": pa.array(told, pa.string())}))
+    found = rows.join(known.filter(~nw.col("_told").is_null()), on="email", how="inner")
+    return engine.hold(found.select("n", "_told"))
 
 
 def comparable(addresses: Iterable[str]) -> list[str]:

@@ -6,6 +6,7 @@ A workspace is a folder with a recon.toml (see `recon init`). Without one, the d
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import platform
 import tempfile
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from recon.reconcile import Reconciliation
     from recon.settings import Settings
     from recon.sources.base import Extract
+    from recon.sources.quick import Quick
 
 MANIFEST_SCHEMA = 1
 _LIBRARIES = ("duckdb", "narwhals", "pandas", "pyarrow")
@@ -103,7 +105,7 @@ class Data:
     Attributes
     ----------
     people, records
-        `recon.tables.PEOPLE` and `RECORDS`.
+        `recon.tables.PEOPLE` and `RECORDS`; as frames of the engine, where they were read straight into it.
     inputs
         Where they came from, as in the manifest.
     snapshot
@@ -112,8 +114,8 @@ class Data:
         May a nightly run lie between the two sides? None: nobody knows.
     """
 
-    people: pa.Table
-    records: pa.Table
+    people: Any
+    records: Any
     inputs: list[dict[str, Any]]
     snapshot: dict[str, Any] | None
     straddles: bool | None
@@ -173,15 +175,15 @@ def reconcile(
     loaded = settings.load(Path(workspace))
     folder = Path(out) if out is not None else run_folder(loaded, run_id)
     with (progress or SILENT).task("Reconcile", 3, "steps") as task:
+        chosen: Engine = engine_named(engine, memory=loaded.run.memory, spill=loaded.run.spill)
         if people or leads or contacts:
             if snapshot:
                 raise UsageError("a snapshot and files can't be reconciled at once.", hint="Give one or the other.")
-            data = _from_files(loaded, people, leads, contacts, columns or {})
+            data = _from_files(loaded, people, leads, contacts, columns or {}, chosen)
         else:
             data = from_snapshot(loaded, snapshot)
         task.advance(1)
-        chosen: Engine = engine_named(engine)
-        answered = answered_leads(loaded, data.records, clock)
+        answered = answered_leads(loaded, _stuck(data.records, chosen), clock)
         result = compute(data.people, data.records, loaded, engine=chosen, answered=answered)
         task.advance(1)
         run = leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock)
@@ -287,9 +289,8 @@ def _from_files(
     leads: str | Path | None,
     contacts: str | Path | None,
     columns: Mapping[str, str],
+    engine: Engine,
 ) -> Data:
-    import pyarrow as pa
-
     from recon.sources import files
 
     if people is None or (leads is None and contacts is None):
@@ -301,7 +302,8 @@ def _from_files(
     connect, salesforce = loaded.sales_connect, loaded.salesforce
     problems: list[Problem] = []
     extracts: list[Extract] = []
-    targets = {"opt_out_field": salesforce.opt_out_field, "custom_field": salesforce.custom_field}
+    quick = _quick(engine)
+    targets = {"opt_out_field": salesforce.opt_out_field, "custom_field": salesforce.custom_field, "quick": quick}
 
     def read(reader: Any, path: str | Path, **options: Any) -> None:
         # Every file is looked at before any is refused: one round of mending for all of them.
@@ -310,7 +312,7 @@ def _from_files(
         except InputRefused as refused:
             problems.extend(refused.problems)
 
-    read(files.read_people, people, columns=connect.columns | dict(columns), encoding=connect.encoding)
+    read(files.read_people, people, columns=connect.columns | dict(columns), encoding=connect.encoding, quick=quick)
     if leads is not None:
         read(files.read_leads, leads, **targets)
     if contacts is not None:
@@ -319,7 +321,42 @@ def _from_files(
         raise InputRefused(problems)
     first, *rest = extracts
     inputs = [source.as_json() for extract in extracts for source in extract.inputs]
-    return Data(first.table, pa.concat_tables([each.table for each in rest]), inputs, None, None)
+    return Data(first.table, _together([each.table for each in rest], engine), inputs, None, None)
+
+
+def _quick(engine: Engine) -> Quick | None:
+    """The engine's own way of reading files, where it has one."""
+    connection = getattr(engine, "connection", None)
+    if connection is None:
+        return None
+    from recon.sources.quick import Quick
+
+    return Quick(connection)
+
+
+def _together(tables: list[Any], engine: Engine) -> Any:
+    """Leads and Contacts in one table, or in one frame where a quick reader has read any of them."""
+    import narwhals.stable.v2 as nw
+    import pyarrow as pa
+
+    from recon.tables import RECORDS
+
+    if not any(isinstance(table, nw.LazyFrame) for table in tables):
+        return pa.concat_tables(tables)
+    frames = [
+        table if isinstance(table, nw.LazyFrame) else engine.hold(engine.take(table, RECORDS)) for table in tables
+    ]
+    return frames[0] if len(frames) == 1 else nw.concat(frames, how="vertical")
+
+
+def _stuck(records: Any, engine: Engine) -> pa.Table:
+    """Of a frame, the opted-out converted Leads alone: what `answered_leads` asks for; tables as they are."""
+    import narwhals.stable.v2 as nw
+
+    if not isinstance(records, nw.LazyFrame):
+        return records
+    stuck = records.filter(nw.col("is_converted") & nw.col("opted_out") & ~nw.col("is_deleted"))
+    return engine.collect(stuck)
 
 
 def from_snapshot(loaded: Settings, wanted: str | None) -> Data:
@@ -356,23 +393,40 @@ def settings_in_force(loaded: Settings) -> dict[str, Any]:
 
 
 def _counted(result: Reconciliation, data: Data, loaded: Settings, clock: Clock) -> dict[str, Any]:
-    import pyarrow.compute as pc
-
     from recon.summary import summary
 
     counts = summary(result, loaded, clock.now())
-    objects = {row["values"]: row["counts"] for row in pc.value_counts(data.records.column("object")).to_pylist()}
-    deleted = pc.sum(data.records.column("is_deleted")).as_py() or 0
+    people, objects, deleted = _sizes(data, result.engine)
     rows = {
-        "people": data.people.num_rows,
+        "people": people,
         "leads": objects.get("Lead", 0),
         "contacts": objects.get("Contact", 0),
         "deleted": deleted,
-        "merged": data.people.num_rows + data.records.num_rows - deleted,
+        "merged": people + sum(objects.values()) - deleted,
         "clusters": counts.pop("clusters"),
         "actions": counts.pop("actions"),
     }
     return {"rows": rows, **counts}
+
+
+def _sizes(data: Data, engine: Engine) -> tuple[int, dict[str, int], int]:
+    """How many people there are, how many records of each object, and how many of those are deleted."""
+    import narwhals.stable.v2 as nw
+    import pyarrow.compute as pc
+
+    if isinstance(data.people, nw.LazyFrame):
+        people = engine.collect(data.people.select(rows=nw.len())).to_pylist()[0]["rows"]
+    else:
+        people = data.people.num_rows
+    if isinstance(data.records, nw.LazyFrame):
+        counted = engine.collect(data.records.group_by("object", "is_deleted").agg(rows=nw.len())).to_pylist()
+        objects: dict[str, int] = {}
+        for row in counted:
+            objects[row["object"]] = objects.get(row["object"], 0) + row["rows"]
+        return people, objects, sum(row["rows"] for row in counted if row["is_deleted"])
+    values = pc.value_counts(data.records.column("object")).to_pylist()
+    deleted = pc.sum(data.records.column("is_deleted")).as_py() or 0
+    return people, {row["values"]: row["counts"] for row in values}, deleted
 
 
 def _write(result: Reconciliation, manifest: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -385,7 +439,7 @@ def _write(result: Reconciliation, manifest: dict[str, Any], folder: Path) -> di
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
         draft = Path(name)
-        merged = engine.batches(result.merged_frame.sort("n").drop("n"), MERGED)
+        merged = itertools.chain.from_iterable(engine.batches(side.drop("n"), MERGED) for side in result.sides)
         actions = engine.batches(result.actions_frame.sort("n").drop("n"), ACTIONS)
         odd = unusable(result)
         written = {

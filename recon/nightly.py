@@ -27,7 +27,7 @@ def carriers(found: Frame, engine: Engine) -> Frame:
     Parameters
     ----------
     found
-        From `recon.merge.rows`.
+        `keys` of `recon.merge.Rows`.
 
     Returns
     -------
@@ -39,27 +39,22 @@ def carriers(found: Frame, engine: Engine) -> Frame:
 
 
 def predict(found: Frame, carried: Frame, sync: SyncSettings) -> Frame:
-    """Every row's flag after the next nightly run.
+    """Add `predicted_opted_out`, every row's flag after the next nightly run.
 
     Parameters
     ----------
     found
-        From `recon.merge.rows`.
+        Rows with `s` and `opted_out`.
     carried
         From `carriers`.
     sync
         With the sync disabled every row keeps its flag.
-
-    Returns
-    -------
-    Frame
-        `n` and `predicted_opted_out`.
     """
     if not sync.enabled:
-        return found.select("n", nw.col("opted_out").alias("predicted_opted_out"))
-    joined = found.select("n", "s", "opted_out").join(carried.select("s", "star_carries"), on="s", how="left")
+        return found.with_columns(predicted_opted_out=nw.col("opted_out"))
+    joined = found.join(carried.select("s", "star_carries"), on="s", how="left")
     after = nw.col("opted_out") | nw.col("star_carries").fill_null(value=False)
-    return joined.with_columns(predicted_opted_out=after).select("n", "predicted_opted_out")
+    return joined.with_columns(predicted_opted_out=after).drop("star_carries")
 
 
 def next_run(now: datetime, sync: SyncSettings) -> datetime:

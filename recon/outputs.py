@@ -67,6 +67,10 @@ def told(name: str) -> tuple[str, str]:
 _GROUP_ROWS = 500_000
 
 
+#: Columns of a few words.
+_FEW_VALUES = ("system", "object", "category", "categories", "fix")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Write a file under another name, and give it its own only when it is whole.
@@ -87,7 +91,16 @@ def write_parquet(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -
     import pyarrow.parquet as pq
 
     rows = 0
-    with whole(path) as draft, pq.ParquetWriter(draft, table.schema, compression="zstd") as writer:
+    # Nearly every text is another one: a dictionary of them, or their smallest and largest, would only be work.
+    texts = [column.name for column in table if column.kind == "string"]
+    few = [name for name in texts if name in _FEW_VALUES]
+    bounded = [column.name for column in table if column.kind != "string"]
+    with (
+        whole(path) as draft,
+        pq.ParquetWriter(
+            draft, table.schema, compression="zstd", use_dictionary=few, write_statistics=bounded
+        ) as writer,
+    ):
         for group in _groups(batches, table, _GROUP_ROWS):
             writer.write_table(group, row_group_size=_GROUP_ROWS)
             rows += group.num_rows

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 if TYPE_CHECKING:
     from recon.engine import Engine, Frame
+    from recon.merge import Rows
 
 #: The kinds of links as a path names them, the surest first.
 KINDS = ("id", "converted", "address")
@@ -24,7 +25,7 @@ HOPS_WRITTEN = 20
 _SCHEMA = pa.schema([("n", pa.int64()), ("source", pa.int64()), ("path", pa.string()), ("hops", pa.int64())])
 
 
-def paths(wanted: Frame, found: Frame, deciding: Frame, engine: Engine) -> Frame:
+def paths(wanted: Frame, rows: Rows, deciding: Frame, engine: Engine) -> Frame:
     """The path by which an opt-out reaches each of these rows.
 
     An opt-out starts at the cluster's opt-outs by choice and at the flags that the sync carries to the row; where there are none of
@@ -35,7 +36,7 @@ def paths(wanted: Frame, found: Frame, deciding: Frame, engine: Engine) -> Frame
     ----------
     wanted
         Rows that aren't opted out although their cluster is: `n`, `c`, `s`, `a`, `t`, `v`, `object`, `star_carries`.
-    found, deciding
+    rows, deciding
         From `recon.merge.rows` and `recon.merge.causes`.
 
     Returns
@@ -43,6 +44,7 @@ def paths(wanted: Frame, found: Frame, deciding: Frame, engine: Engine) -> Frame
     Frame
         `n`; `source`, the number of the row that the opt-out starts at; `path`, as in `recon.tables.ACTIONS`; `hops`.
     """
+    found = rows.keys
     out = found.filter(nw.col("opted_out")).select("n", "c", "s", "a", "t", "v", "link", "carries", "kind")
     by_choice = (nw.col("choice_sales_connect") | nw.col("choice_salesforce")).alias("by_choice")
     choices = deciding.select("c", by_choice)
@@ -50,8 +52,11 @@ def paths(wanted: Frame, found: Frame, deciding: Frame, engine: Engine) -> Frame
     out = out.join(choices, on="c", how="left").join(stars, on="s", how="left")
     out = engine.hold(out.with_columns(nw.col("in_carrying_star").fill_null(value=False)))
     wanted = engine.hold(wanted.join(choices, on="c", how="left"))
-    names = found.select("n", nw.concat_str("system", nw.lit(":"), "id").alias("uid"))
     direct = engine.hold(_direct(wanted, out))
+    # Only the names that paths hold are looked up, and these once.
+    needed = [wanted.select("n"), out.select("n"), wanted.filter(~nw.col("t").is_null()).select(nw.col("t").alias("n"))]
+    names = rows.names.join(nw.concat(needed, how="vertical").unique(), on="n", how="inner")
+    names = engine.hold(names.select("n", nw.concat_str("system", nw.lit(":"), "id").alias("uid")))
     one_hop = direct.filter(~nw.col("source").is_null())
     one_hop = one_hop.join(names, on="n", how="left").join(
         names.rename({"n": "source", "uid": "_from"}), on="source", how="left"
@@ -61,7 +66,7 @@ def paths(wanted: Frame, found: Frame, deciding: Frame, engine: Engine) -> Frame
     rest = direct.filter(nw.col("source").is_null()).select("n")
     rest = engine.hold(rest.join(wanted, on="n", how="left"))
     two_hops = _over_the_record(rest.filter(nw.col("star_carries")), out, names)
-    walked = engine.bring(_walk(rest.filter(~nw.col("star_carries")), found, out, engine))
+    walked = engine.bring(_walk(rest.filter(~nw.col("star_carries")), rows, out, engine))
     parts = [engine.hold(part.with_columns(nw.col("hops").cast(nw.Int64))) for part in (one_hop, two_hops, walked)]
     return engine.hold(nw.concat(parts, how="vertical"))
 
@@ -119,14 +124,15 @@ def _over_the_record(rest: Frame, out: Frame, names: Frame) -> Frame:
     return found.select("n", "source", text.alias("path"), hops=nw.lit(2))
 
 
-def _walk(rest: Frame, found: Frame, out: Frame, engine: Engine) -> pa.Table:
+def _walk(rest: Frame, rows: Rows, out: Frame, engine: Engine) -> pa.Table:
     """Walk the clusters of the rows that no join reaches."""
     clusters = engine.hold(rest.select("c").unique())
     targets = engine.collect(rest.select("n")).column("n").to_pylist()
     if not targets:
         return _SCHEMA.empty_table()
     uid = nw.concat_str("system", nw.lit(":"), "id").alias("uid")
-    members = engine.collect(found.join(clusters, on="c", how="inner").select("n", "a", "t", "v", uid))
+    members = rows.keys.select("n", "c", "a", "t", "v").join(clusters, on="c", how="inner")
+    members = engine.collect(members.join(rows.names, on="n", how="inner").select("n", "a", "t", "v", uid))
     general = (nw.col("kind") == "choice") | ~nw.col("by_choice")
     sources = engine.collect(out.filter(general).join(clusters, on="c", how="inner").select("n"))
     came_from = _spread(members, sorted(sources.column("n").to_pylist()))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from recon.engine import Engine, Frame
+    from recon.merge import Rows
     from recon.tables import Table
 
 
@@ -35,21 +36,36 @@ class Reconciliation:
 
     Attributes
     ----------
-    merged_frame, actions_frame
-        `recon.tables.MERGED` and `recon.tables.ACTIONS` with the row number `n`, not yet sorted.
-    found
+    sides
+        `recon.tables.MERGED` with the row number `n`: the people and then the records, each in the order of `n`.
+    actions_frame
+        `recon.tables.ACTIONS` with the row number `n`, not yet sorted.
+    rows
         The rows as `recon.merge.rows` gives them, for counts.
     deciding
         What decides each opted-out cluster, as `recon.merge.causes` gives it.
+    carried
+        Where the sync carries a flag, as `recon.nightly.carriers` gives it.
     engine
         Where they live.
     """
 
-    merged_frame: Frame
+    sides: tuple[Frame, Frame]
     actions_frame: Frame
-    found: Frame
+    rows: Rows
     deciding: Frame
+    carried: Frame
     engine: Engine
+
+    @property
+    def merged_frame(self) -> Frame:
+        """`recon.tables.MERGED` with the row number `n`, not yet sorted."""
+        return nw.concat(self.sides, how="vertical")
+
+    @property
+    def found(self) -> Frame:
+        """All that is known of the rows, see `recon.merge.Rows`."""
+        return self.rows.found
 
     @property
     def merged(self) -> Any:
@@ -75,7 +91,7 @@ def reconcile(
     Parameters
     ----------
     people
-        `recon.tables.PEOPLE`: a pandas frame or a DuckDB relation; other columns than its own are left out, absent ones are unknown.
+        `recon.tables.PEOPLE`: a pandas frame or a DuckDB relation (or the frame that `recon.sources.quick` made in `engine`); other columns than its own are left out, absent ones are unknown.
     records
         `recon.tables.RECORDS`, in the same form: Leads and Contacts together.
     settings
@@ -94,17 +110,23 @@ def reconcile(
     """
     settings = settings or Settings()
     engine = engine or engine_for(people)
-    people_frame = engine.hold(engine.take(people, PEOPLE))
-    records_frame = engine.hold(engine.take(records, RECORDS))
-    _check(people_frame, PEOPLE, "person_id", engine)
-    _check(records_frame, RECORDS, "record_id", engine)
-    found = merge.rows(people_frame, records_frame, settings, engine)
-    deciding = merge.causes(found, engine)
-    carried = nightly.carriers(found, engine)
-    predicted = nightly.predict(found, carried, settings.sync)
-    merged = engine.hold(merge.merged(found, deciding, predicted))
-    actions = engine.hold(diff.actions(found, merged, deciding, carried, settings, engine, answered))
-    return Reconciliation(merged, actions, found, deciding, engine)
+    people_frame = _taken(people, PEOPLE, "person_id", engine)
+    records_frame = _taken(records, RECORDS, "record_id", engine)
+    rows = merge.rows(people_frame, records_frame, settings, engine)
+    deciding = merge.causes(rows, engine)
+    carried = nightly.carriers(rows.keys, engine)
+    sides = merge.merged(rows, deciding, carried, settings.sync, engine)
+    actions = diff.actions(rows, nw.concat(sides, how="vertical"), deciding, carried, settings, engine, answered)
+    return Reconciliation(sides, engine.hold(actions), rows, deciding, carried, engine)
+
+
+def _taken(native: Any, table: Table, key: str, engine: Engine) -> Frame:
+    """A frame of the user's, checked; one that a reader has made in this engine is so already."""
+    if isinstance(native, nw.LazyFrame):
+        return native
+    frame = engine.hold(engine.take(native, table))
+    _check(frame, table, key, engine)
+    return frame
 
 
 def _check(frame: Frame, table: Table, key: str, engine: Engine) -> None:

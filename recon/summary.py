@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from recon.categories import CATEGORIES
 from recon.clock import iso
 from recon.merge import SALES_CONNECT, SALESFORCE
-from recon.nightly import next_run
+from recon.nightly import next_run, predict
 from recon.report.mask import mask_address
 from recon.sources.ids import to_18
 from recon.tables import Column, Table
@@ -56,6 +56,7 @@ def summary(result: Reconciliation, settings: Settings, now: datetime) -> dict[s
     dict
         The keys coverage, opted_out, categories, fix, could_be_mailed, overdue, time_to_effect, tonight, large_clusters and, under counts, clusters.
     """
+    first = result.rows.keys.filter(nw.col("c") == nw.col("n"))
     return {
         "coverage": _coverage(result),
         "opted_out": _opted_out(result),
@@ -63,18 +64,18 @@ def summary(result: Reconciliation, settings: Settings, now: datetime) -> dict[s
         "time_to_effect": _time_to_effect(result, settings.actions),
         "tonight": _tonight(result, settings, now),
         "large_clusters": _large_clusters(result, settings),
-        "clusters": _one(result, result.found.select(number=nw.col("c").n_unique()))["number"] or 0,
+        "clusters": _one(result, first.select(number=nw.len()))["number"],
     }
 
 
 def unusable(result: Reconciliation) -> pa.Table:
     """The table `UNUSABLE`: addresses that are none, Salesforce ids that can't be ids; sorted by system, id, column."""
     engine = result.engine
-    odd = result.found.filter(~nw.col("email").is_null() & nw.col("address").is_null()).select("n", "system", "id")
+    odd = result.rows.texts.filter(~nw.col("email").is_null() & nw.col("address").is_null()).select("n", "system", "id")
     addresses = engine.collect(odd.sort("n")).drop(["n"])
-    given = engine.collect(
-        result.found.filter(~nw.col("broken_id").is_null()).select("n", "system", "id", "broken_id").sort("n")
-    )
+    broken = result.rows.keys.filter(nw.col("link") == "broken").select("n", "system")
+    ids = result.rows.parts[0].select("n", "id", nw.col("salesforce_id").alias("broken_id"))
+    given = engine.collect(broken.join(ids, on="n", how="inner").select("n", "system", "id", "broken_id").sort("n"))
     _, good = to_18(given.column("broken_id"))
     ids = given.filter(pc.invert(pc.fill_null(good, fill_value=False))).select(["system", "id"])
     parts = [
@@ -113,27 +114,18 @@ def _counts(result: Reconciliation, frame: Frame, *by: str) -> dict[tuple[Any, .
 
 def _coverage(result: Reconciliation) -> dict[str, dict[str, int]]:
     """How each side's records are tied to the other side."""
-    found = result.found
-    addresses = found.filter(~nw.col("a").is_null()).select(
-        "a", _sc=nw.col("system") == SALES_CONNECT, _sf=nw.col("system") == SALESFORCE
-    )
-    sides = addresses.group_by("a").agg(nw.col("_sc").any(), nw.col("_sf").any())
-    pointed = found.filter(nw.col("link") == "linked").select(nw.col("t").alias("n")).unique()
-    rows = found.select("n", "a", "system", "link").join(sides, on="a", how="left")
-    rows = rows.join(result.engine.hold(pointed.with_columns(_pointed=nw.lit(value=True))), on="n", how="left")
     here = nw.col("system") == SALES_CONNECT
-    matched = nw.when(here).then(nw.col("_sf")).otherwise(nw.col("_sc")).fill_null(value=False)
-    linked = nw.when(here).then(nw.col("link") == "linked").otherwise(nw.col("_pointed")).fill_null(value=False)
+    linked = nw.when(here).then(nw.col("link") == "linked").otherwise(nw.col("pointed")).fill_null(value=False)
     tie = (
         nw.when(linked)
         .then(nw.lit("linked"))
         .otherwise(
             nw.when(nw.col("link").is_in(["stale", "broken"]).fill_null(value=False))
             .then(nw.concat_str("link", nw.lit("_link")))
-            .otherwise(nw.when(matched).then(nw.lit("address_only")).otherwise(nw.lit("unmatched")))
+            .otherwise(nw.when(nw.col("both")).then(nw.lit("address_only")).otherwise(nw.lit("unmatched")))
         )
     )
-    counted = _counts(result, rows.with_columns(tie=tie), "system", "tie")
+    counted = _counts(result, result.rows.keys.with_columns(tie=tie), "system", "tie")
     people = ("linked", "stale_link", "broken_link", "address_only", "unmatched")
     return {
         "people": {name: counted.get((SALES_CONNECT, name), 0) for name in people},
@@ -143,13 +135,13 @@ def _coverage(result: Reconciliation) -> dict[str, dict[str, int]]:
 
 def _opted_out(result: Reconciliation) -> dict[str, Any]:
     """Opted-out records a system, and clusters by the side that says so."""
-    out = _counts(result, result.found.filter(nw.col("opted_out")), "system", "how")
+    out = _counts(result, result.rows.keys.filter(nw.col("opted_out")), "system", "how")
     rows = {system: sum(n for (each, _), n in out.items() if each == system) for system in (SALES_CONNECT, SALESFORCE)}
     sources = dict.fromkeys((*SOURCES, "unknown"), 0)
     for (system, source), number in out.items():
         if system == SALES_CONNECT:
             sources[source if source in SOURCES else "unknown"] += number
-    sides = result.found.select(
+    sides = _of_the_opted_out(result).select(
         "c",
         _sc=nw.col("system") == SALES_CONNECT,
         _sf=nw.col("system") == SALESFORCE,
@@ -169,8 +161,13 @@ def _opted_out(result: Reconciliation) -> dict[str, Any]:
     }
 
 
+def _of_the_opted_out(result: Reconciliation) -> Frame:
+    """The rows of the clusters with an opt-out: a small part of all."""
+    return result.rows.keys.join(result.deciding.select("c"), on="c", how="inner")
+
+
 def _actions(result: Reconciliation, now: datetime) -> dict[str, Any]:
-    converted = result.found.select("n", "is_converted")
+    converted = result.rows.keys.select("n", "is_converted")
     rows = result.actions_frame.select(
         "n",
         "cluster",
@@ -241,7 +238,7 @@ def _time_to_effect(result: Reconciliation, limits: ActionSettings) -> dict[str,
     """
     from recon.diff import due_dates
 
-    live = result.found.filter(~nw.col("is_converted"))
+    live = _of_the_opted_out(result).filter(~nw.col("is_converted"))
     persons = (
         live.with_columns(
             _sc=nw.col("system") == SALES_CONNECT,
@@ -273,7 +270,8 @@ def _time_to_effect(result: Reconciliation, limits: ActionSettings) -> dict[str,
 
 
 def _tonight(result: Reconciliation, settings: Settings, now: datetime) -> dict[str, Any]:
-    changed = result.merged_frame.filter(nw.col("predicted_opted_out") & ~nw.col("opted_out"))
+    keys = result.rows.keys.filter(~nw.col("opted_out")).select("s", "system", "opted_out")
+    changed = predict(keys, result.carried, settings.sync).filter(nw.col("predicted_opted_out"))
     counted = _counts(result, changed, "system")
     return {
         "enabled": settings.sync.enabled,
@@ -285,12 +283,13 @@ def _tonight(result: Reconciliation, settings: Settings, now: datetime) -> dict[
 
 def _large_clusters(result: Reconciliation, settings: Settings) -> list[dict[str, Any]]:
     """Clusters above the setting's size, largest first, each with the address or the record that joins most of its members."""
-    engine, found = result.engine, result.found
-    sizes = found.group_by("c").agg(nw.len().alias("size"))
+    engine, found = result.engine, result.rows.keys
+    # The first row of a cluster is counted apart: most clusters are of one row.
+    others = found.filter(nw.col("c") != nw.col("n")).group_by("c").agg(nw.len().alias("_others"))
+    sizes = others.select("c", size=nw.col("_others") + 1)
     large = engine.hold(sizes.filter(nw.col("size") > settings.clusters.report_above))
-    members = engine.hold(
-        found.join(large, on="c", how="inner").select("n", "c", "size", "a", "t", "address", "system", "id")
-    )
+    members = found.join(large, on="c", how="inner").select("n", "c", "size", "a", "t", "system")
+    members = engine.hold(members.join(result.rows.texts.select("n", "id", "address"), on="n", how="inner"))
     addresses = engine.collect(
         members.filter(~nw.col("a").is_null()).group_by("c", "a").agg(nw.len().alias("number"), nw.col("address").min())
     ).to_pylist()

@@ -109,15 +109,9 @@ class DuckDB:
 
         Rows of a table that was written in an order know their place in it; a window over all rows would be slower by half.
         """
-        held = f"held_{next(self._numbers)}"
-        in_order = frame.to_native().order(", ".join(f'"{column}"' for column in by))
-        self.connection.execute("SET preserve_insertion_order = true")
-        try:
-            in_order.create(held)
-        finally:
-            self.connection.execute("SET preserve_insertion_order = false")
-        self._held[held] = self.connection.table(held).project(f'rowid AS "{name}", *')
-        numbered: Frame = nw.from_native(self._held[held])
+        held = self._keep_in_order(frame.to_native(), by)
+        numbered: Frame = nw.from_native(self.connection.table(held).project(f'rowid AS "{name}", *'))
+        self._held[held] = numbered.to_native()
         return numbered
 
     def hold(self, frame: Frame) -> Frame:
@@ -133,18 +127,50 @@ class DuckDB:
                 del self._held[name]
                 self.connection.execute(f"DROP TABLE {name}")
 
+    def drop(self, *frames: Frame) -> None:
+        """Drop the tables of these held frames."""
+        natives = [frame.to_native() for frame in frames]
+        for name, relation in list(self._held.items()):
+            if any(relation is each for each in natives):
+                del self._held[name]
+                self.connection.execute(f"DROP TABLE {name}")
+
+    def beside(self, left: Frame, right: Frame, on: str) -> Frame:
+        """Rows side by side: both are tables in the order of their numbers, so no join is needed to bring them together."""
+        held = self._keep_in_order(right.to_native(), [on])
+        same = f'CASE WHEN l."{on}" = r."{on}" THEN l."{on}" ELSE error(\'rows out of order\') END AS "{on}"'
+        relation = self.connection.sql(
+            f'SELECT {same}, l.* EXCLUDE ("{on}"), r.* EXCLUDE ("{on}") '  # noqa: S608 - names of our own
+            f"FROM ({left.to_native().sql_query()}) AS l POSITIONAL JOIN {held} AS r"
+        )
+        frame: Frame = nw.from_native(relation)
+        return frame
+
     def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""
         return plain(frame.to_native().to_arrow_table())
 
     def batches(self, frame: Frame, table: Table) -> Iterator[pa.RecordBatch]:
         """The rows, streamed."""
+        self.connection.execute("SET preserve_insertion_order = true")
         for batch in frame.to_native().to_arrow_reader(_BATCH_ROWS):
             yield from table.conform(plain(pa.Table.from_batches([batch]))).to_batches()
+        self.connection.execute("SET preserve_insertion_order = false")
 
     def give(self, frame: Frame, table: Table) -> Any:
         """A relation; it keeps the connection alive."""
         return self.conform(frame.to_native(), table).to_native()
+
+    def _keep_in_order(self, relation: duckdb.DuckDBPyRelation, by: list[str]) -> str:
+        """A table whose rows stand in this order."""
+        name = f"held_{next(self._numbers)}"
+        self.connection.execute("SET preserve_insertion_order = true")
+        try:
+            relation.order(", ".join(f'"{column}"' for column in by)).create(name)
+        finally:
+            self.connection.execute("SET preserve_insertion_order = false")
+        self._held[name] = self.connection.table(name)
+        return name
 
     def _keep(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         name = f"held_{next(self._numbers)}"

@@ -89,6 +89,16 @@ class Spark:
                 _unpersist(native)
         self._held = kept
 
+    def drop(self, *frames: Frame) -> None:
+        """Let go of these held frames."""
+        for native in [frame.to_native() for frame in frames]:
+            _unpersist(native)
+            self._held = [each for each in self._held if each is not native]
+
+    def beside(self, left: Frame, right: Frame, on: str) -> Frame:
+        """Rows side by side, in the order of their numbers."""
+        return left.join(right, on=on, how="left").sort(on)
+
     def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""
         return plain(frame.to_native().toArrow())

@@ -158,7 +158,7 @@ def test_linked_records_of_one_address_send_no_edge(engine: Engine) -> None:
     records = [m.record("C001", "a", False), m.record("C002", "e", False), m.record("L001", "e", False, "C002")]
     frames = (own.take(table_of(people, PEOPLE), PEOPLE), own.take(table_of(records, RECORDS), RECORDS))
     rows = merge.rows(*frames, Settings(), own)
-    sent = own.collect(merge.edges(rows.with_columns(_k=nw.coalesce("a", "n"))))
+    sent = own.collect(merge.edges(rows.keys.with_columns(_k=nw.coalesce("a", "n"))))
     assert sent.num_rows == 1
 
 
