@@ -32,18 +32,13 @@ class _HashSink:
 
 
 def stream_hash(tables: Iterable[pa.Table], schema: pa.Schema) -> str:
-    """As `content_hash`, of tables one after the other; where they are cut makes no difference."""
+    """SHA-256 of tables one after the other, written as CSV, in the rows' order; nulls are empty, times UTC.
+
+    Where the tables are cut makes no difference.
+    """
     sink = _HashSink()
     with pa.PythonFile(sink, mode="w") as file:
         csv.write_csv(schema.empty_table(), file, csv.WriteOptions(quoting_style="needed"))
         for table in tables:
             csv.write_csv(table, file, csv.WriteOptions(quoting_style="needed", include_header=False))
-    return sink.hash.hexdigest()
-
-
-def content_hash(rows: pa.Table) -> str:
-    """SHA-256 of a table written as CSV, in the rows' order; nulls are empty, times UTC."""
-    sink = _HashSink()
-    with pa.PythonFile(sink, mode="w") as file:
-        csv.write_csv(rows, file, csv.WriteOptions(quoting_style="needed"))
     return sink.hash.hexdigest()

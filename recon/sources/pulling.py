@@ -15,7 +15,7 @@ from recon.errors import SettingsError
 from recon.progress import SILENT
 from recon.sources.bulk_state import States
 from recon.sources.files import read_contacts, read_leads, read_people
-from recon.sources.gateway import read_gateway
+from recon.sources.gateway import pull_gateway
 from recon.sources.guard import refuse_straddling
 from recon.sources.salesforce import RecordsPulled, pull_records
 from recon.sources.salesforce_session import connect
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from recon.clock import Clock
     from recon.progress import Progress
     from recon.settings import Settings
-    from recon.sources.base import Extract, Input
+    from recon.sources.base import Input
     from recon.sources.increments import Base
 
 
@@ -150,18 +150,15 @@ def pull_to(
 
     if settings.sales_connect.gateway.url is not None or settings.salesforce.instance_url is not None:
         refuse_straddling(started_at, started_at, settings.sync)  # before anything is read for nothing
-    people = _people(settings, environ, clock, progress, sleep)
-    clear_of_the_run(people.inputs)
-    table = PEOPLE.conform(people.table).sort_by("person_id")
-    kept = store(states.folder / "people.parquet", [table], PEOPLE.schema)
-    del table
+    kept, of_people = _people(settings, states.folder, environ, clock, progress, sleep)
+    clear_of_the_run(of_people)
     records = _records(settings, states, bases, strict, environ, clock, progress, sleep)
     clear_of_the_run(records.inputs)
-    inputs = (*people.inputs, *records.inputs)
+    inputs = (*of_people, *records.inputs)
     known = all(part.started_at for part in inputs) or not settings.sync.enabled
     about = dict(records.about)
-    if _live(people.inputs):
-        calls = people.inputs[0].details["api_calls"]
+    if _live(of_people):
+        calls = of_people[0].details["api_calls"]
         about["api_calls"] = about.get("api_calls", {}) | {"sales_connect": {"read": calls, "total": calls}}
     return PulledFiles(kept, records.records, records.history, inputs, False if known else None, about)
 
@@ -190,18 +187,28 @@ def _both_sides(settings: Settings) -> None:
 
 def _people(
     settings: Settings,
+    folder: Path,
     environ: Mapping[str, str],
     clock: Clock,
     progress: Progress,
     sleep: Callable[[float], None],
-) -> Extract:
+) -> tuple[Stored, tuple[Input, ...]]:
     side = settings.sales_connect
-    if side.gateway.url is None:
-        assert settings.run.people is not None  # see _both_sides
-        return read_people(settings.run.people, columns=side.columns, encoding=side.encoding)
-    return read_gateway(
-        side.gateway, environ=environ, clock=clock, progress=progress, columns=side.columns, sleep=sleep
-    )
+    if side.gateway.url is not None:
+        found = pull_gateway(
+            side.gateway,
+            folder,
+            environ=environ,
+            clock=clock,
+            progress=progress,
+            columns=side.columns,
+            sleep=sleep,
+        )
+        return found.people, (found.source,)
+    assert settings.run.people is not None  # see _both_sides
+    extract = read_people(settings.run.people, columns=side.columns, encoding=side.encoding)
+    table = PEOPLE.conform(extract.table).sort_by("person_id")
+    return store(folder / "people.parquet", [table], PEOPLE.schema), extract.inputs
 
 
 def _records(

@@ -186,6 +186,10 @@ def test_levels_and_sources_are_understood_as_in_files(serve: Serve) -> None:
         ([page(person(1), person(2)), page(person(1), total=3)], "2 people before the pull and 3 after"),
         ([page(person(1), total=2, cursor="a"), page(person(2), total=3)], "counted 2 people at first and 3 on page 2"),
         ([page(person(1), person(1))], "page 1 of the gateway, person 2: an id that was there before"),
+        (
+            [page(person(1), total=2, cursor="a"), page(person(1), total=2)],
+            "1 people came with an id that was there before, on another page",
+        ),
         ([page(person(1), total=3, cursor="a"), page(person(2), total=3, cursor="a")], "leads back"),
         ([page(person(1), total=9, cursor="a"), page(total=9, cursor="b")], "0 people on it"),
         ([page(person(1), person(2), total=1, cursor="a")], "2 of 1 read"),
