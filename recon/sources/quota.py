@@ -51,8 +51,8 @@ class Quota:
         self.daily_max: int | None = None
         self.used_before = 0
         self.estimate: int | None = None
-        self._read_limits()
         self._calls_before = connection.calls
+        self._read_limits()
 
     def _read_limits(self) -> None:
         try:
@@ -66,17 +66,20 @@ class Quota:
         most, left = (found.get("Max"), found.get("Remaining")) if isinstance(found, dict) else (None, None)
         if isinstance(most, int) and isinstance(left, int) and most > 0:
             self.daily_max, self.used_before = most, max(most - left, 0)
+            self._calls_before = self._connection.calls
         else:
             self._told()
 
     def _told(self) -> None:
         used, most = usage(self._connection.api_usage)
         if most:
-            self.daily_max, self.used_before = most, used
+            self.daily_max, self.used_before, self._calls_before = most, used, self._connection.calls
 
     @property
     def allowed(self) -> int | None:
-        """How many of the day's calls may be used, by everybody together; None where no number is known."""
+        """How many of the day's calls may be used, by everybody together; None where no number is known, as of now."""
+        if self.daily_max is None:
+            self._told()
         return None if self.daily_max is None else int(self.daily_max * self._share / 100)
 
     def expect(self, calls: int, what: str) -> None:
