@@ -6,10 +6,10 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from tqdm import tqdm
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tqdm import tqdm
 
 
 class Task:
@@ -21,14 +21,15 @@ class Task:
         Units done so far.
     """
 
-    def __init__(self, bar: tqdm[NoReturn]) -> None:
+    def __init__(self, bar: tqdm[NoReturn] | None = None) -> None:
         self._bar = bar
         self.done = 0
 
     def advance(self, units: int) -> None:
         """Say that so many more units are done."""
         self.done += units
-        self._bar.update(units)
+        if self._bar is not None:
+            self._bar.update(units)
 
 
 class Progress:
@@ -66,9 +67,12 @@ class Progress:
         unit
             What is counted, like "rows".
         """
-        bar: tqdm[NoReturn] = tqdm(
-            total=total, desc=name, unit=f" {unit}", file=self._stream, disable=not self.shown, unit_scale=True
-        )
+        if not self.shown:
+            yield Task()
+            return
+        from tqdm import tqdm
+
+        bar: tqdm[NoReturn] = tqdm(total=total, desc=name, unit=f" {unit}", file=self._stream, unit_scale=True)
         with bar:
             yield Task(bar)
 

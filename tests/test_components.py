@@ -35,6 +35,8 @@ def table(edges: list[tuple[Any, Any]], kind: pa.DataType) -> pa.Table:
 
 def found(edges: pa.Table) -> dict[Any, Any]:
     result = components(edges)
+    # With SciPy and without it.
+    assert result.equals(components(edges, few=0))
     assert result.column_names == ["node", "component"]
     assert {column.type for column in result.columns} == {edges.schema.field("a").type}
     nodes = result.column("node").to_pylist()
