@@ -16,6 +16,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def of_a_stranger(said: os.stat_result) -> bool:
+    """Whether a file belongs to neither who runs this nor root: its owner may read and change it, whatever its mode says."""
+    return os.name != "nt" and said.st_uid not in (os.geteuid(), 0)
+
+
 def sync_folder(folder: Path) -> None:
     """Make new names in a folder last through a power cut, where the system lets a folder be synced."""
     if os.name == "nt":

@@ -134,7 +134,7 @@ def prune(
     dry_run
         Say what would be deleted, and delete nothing.
     clock, environ
-        The time and the environment; by default the machine's own.
+        The time, and the environment, which holds the secrets; by default the machine's own.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def prune(
         for item in items:
             if item.deleted:
                 _delete(item.path, loaded)
-        _note(loaded, clock, items)
+        _note(loaded, clock, items, environ)
     return Pruned(items, dry_run=False)
 
 
@@ -252,7 +252,7 @@ def _delete(path: Path, loaded: Settings) -> None:
         ) from error
 
 
-def _note(loaded: Settings, clock: Clock, items: Iterable[Item]) -> None:
+def _note(loaded: Settings, clock: Clock, items: Iterable[Item], environ: Mapping[str, str] | None) -> None:
     """An entry in the ledger, where there is one: that runs are gone is part of the story."""
     from recon import jobs
     from recon.ledger import Draft, kinds
@@ -261,5 +261,5 @@ def _note(loaded: Settings, clock: Clock, items: Iterable[Item]) -> None:
     if not counts or not loaded.run.ledger.is_dir():
         return
     data = {"run_id": jobs.new_run_id(clock), "job": "prune", "counts": dict(sorted(counts.items()))}
-    with open_ledger(loaded, clock) as ledger:
+    with open_ledger(loaded, clock, environ) as ledger:
         ledger.append_all([Draft(kinds.RUN, data)])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
+from recon.disk import of_a_stranger
 from recon.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Secrets(Mapping[str, str]):
         Raises
         ------
         SettingsError
-            If a file can be read by others, lies within a workspace or can't be read; or the keyring that is named can't be asked.
+            If a file can be read by others or is theirs, lies within a workspace or can't be read; or the keyring that is named can't be asked.
         """
         if value := self._environ.get(name, "").strip():
             return value, f"the environment variable {name}"
@@ -162,7 +163,7 @@ def read_private(path: Path, what: str) -> bytes:
     Raises
     ------
     SettingsError
-        If it isn't a file of at most 64 KiB that only its owner can read, outside every workspace; or it is empty.
+        If it isn't a file of at most 64 KiB that only its owner can read, who runs this or is root, outside every workspace; or it is empty.
     """
     if (fault := privacy_fault(path)) is not None:
         message, hint = fault
@@ -194,6 +195,11 @@ def privacy_fault(path: Path) -> tuple[str, str] | None:
                     f"{path} lies within the workspace {folder}, which is copied, mailed and put into repositories.",
                     "Move it out of the workspace, for instance to a folder of your own with mode 700.",
                 )
+    if of_a_stranger(said):
+        return (
+            f"{path} belongs to another user (number {said.st_uid}), who can read and change it.",
+            "Find out whose it is and change the secret if need be; then write it into a file of your own with mode 600.",
+        )
     if os.name != "nt" and stat.S_IMODE(said.st_mode) & 0o077:
         return (
             f"{path} can be read by others than its owner (mode {stat.S_IMODE(said.st_mode):03o}).",

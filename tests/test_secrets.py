@@ -144,6 +144,26 @@ class TestFiles:
         assert f"chmod 600 {file}" in str(caught.value)
         assert "planted" not in str(caught.value)
 
+    @posix
+    def test_one_of_another_user_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = put(tmp_path / NAME, "planted-secret")
+        if os.geteuid() == 0:
+            os.chown(file, 4711, -1)
+        found, owner = resolver(folder=tmp_path), file.stat().st_uid
+        monkeypatch.setattr(os, "geteuid", lambda: owner)
+        assert found.get(NAME) == "planted-secret"
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+        with pytest.raises(SettingsError, match=f"belongs to another user .number {owner}") as caught:
+            found.get(NAME)
+        assert "planted" not in str(caught.value)
+        assert found.at_hand() == ()
+
+    @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root makes files of root")
+    def test_one_of_root_that_is_readable_is_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        put(tmp_path / NAME)
+        monkeypatch.setattr(os, "geteuid", lambda: 4711)
+        assert resolver(folder=tmp_path).get(NAME) == "from-the-file"
+
     @pytest.mark.parametrize("how", ["plain", "deep", "linked into", "linked out of"])
     def test_one_in_a_workspace_is_refused(self, tmp_path: Path, how: str) -> None:
         home = tmp_path / "ws"

@@ -15,7 +15,7 @@ import stat
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from recon.disk import sync_folder
+from recon.disk import of_a_stranger, sync_folder
 from recon.ledger.errors import LedgerError
 from recon.ledger.kinds import PSEUDONYM
 
@@ -180,7 +180,7 @@ def read_keys(folder: Path) -> dict[int, bytes]:
     Raises
     ------
     LedgerError
-        If a key file can be read by others, or holds no key.
+        If a key file can be read by others or is theirs, or holds no key.
     """
     if not folder.is_dir():
         return {}
@@ -209,7 +209,13 @@ def new_key(folder: Path, version: int) -> None:
 
 
 def _read_key(path: Path) -> bytes:
-    if os.name != "nt" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+    said = path.stat()
+    if of_a_stranger(said):
+        raise LedgerError(
+            f"the key {path} belongs to another user (number {said.st_uid}): whoever has it can tell who is behind each pseudonym.",
+            hint="Find out whose it is; then put the key into a file of your own with mode 600.",
+        )
+    if os.name != "nt" and stat.S_IMODE(said.st_mode) & 0o077:
         raise LedgerError(
             f"the key {path} can be read by others than its owner: whoever has it can tell who is behind each pseudonym.",
             hint=f"Find out who could read it, then run: chmod 600 {path}",

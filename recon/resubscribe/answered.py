@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recon.evidence import open_ledger
-from recon.ledger import kinds, schema
-from recon.resubscribe.evidence import standing_verdicts
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from recon.clock import Clock
     from recon.ledger import Entry, Ledger
     from recon.settings import Settings
 
 
-def answered_leads(loaded: Settings, records: pa.Table, clock: Clock) -> list[str]:
+def answered_leads(
+    loaded: Settings, records: pa.Table, clock: Clock, environ: Mapping[str, str] | None = None
+) -> list[str]:
     """The converted Leads whose opt-out a resubscribe has answered: ids, sorted.
 
     That is so where the ledger holds an accepted verdict that names the Lead, at least one clear under it was done and stands (no undo took it
@@ -35,7 +35,15 @@ def answered_leads(loaded: Settings, records: pa.Table, clock: Clock) -> list[st
         Where the ledger is; where there is none, nothing was answered.
     records
         `recon.tables.RECORDS`.
+    environ
+        Holds the secrets; by default this process's own.
     """
+    # Most runs have none, and the ledger takes a while to load.
+    if not loaded.run.ledger.is_dir():
+        return []
+    from recon.evidence import open_ledger
+    from recon.ledger import schema
+
     if not (loaded.run.ledger / schema.FILE).is_file():
         return []
     stuck = records.filter(
@@ -43,7 +51,7 @@ def answered_leads(loaded: Settings, records: pa.Table, clock: Clock) -> list[st
     ).select(["record_id", "opted_out_at", "modified_at"])
     if not stuck.num_rows:
         return []
-    with open_ledger(loaded, clock) as ledger:
+    with open_ledger(loaded, clock, environ) as ledger:
         said = _said(ledger)
         return sorted(
             row["record_id"]
@@ -58,6 +66,9 @@ def answered_leads(loaded: Settings, records: pa.Table, clock: Clock) -> list[st
 
 def _said(ledger: Ledger) -> dict[str, list[Entry]]:
     """The verdicts that stand, by the records that they name."""
+    from recon.ledger import kinds
+    from recon.resubscribe.evidence import standing_verdicts
+
     standing = standing_verdicts(ledger)
     said: dict[str, list[Entry]] = {}
     for entry in ledger.entries(kinds.VERDICT):

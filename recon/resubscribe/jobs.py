@@ -153,9 +153,9 @@ def check(
         )
     given = read_approved(Path(approved))
     data = jobs.from_snapshot(loaded, snapshot)
-    merged, _ = _tables(_reconciled(data, loaded, clock))
+    merged, _ = _tables(_reconciled(data, loaded, clock, environ))
     consents = _consents(given, merged, loaded, clock, environ, progress)
-    checked = _checked(given, merged, data, loaded, clock, consents)
+    checked = _checked(given, merged, data, loaded, clock, consents, environ)
     if out is not None:
         _write_verdicts(checked, Path(out))
     return CheckResult(given, checked, consents.notes)
@@ -205,10 +205,10 @@ def plan(
     data = jobs.from_snapshot(loaded, snapshot)
     run_id = run_id or jobs.new_run_id(clock)
     folder = jobs.run_folder(loaded, run_id)
-    result = _reconciled(data, loaded, clock)
+    result = _reconciled(data, loaded, clock, environ)
     merged, actions = _tables(result)
     consents = _consents(given, merged, loaded, clock, environ, progress)
-    checked = _checked(given, merged, data, loaded, clock, consents)
+    checked = _checked(given, merged, data, loaded, clock, consents, environ)
     in_force = jobs.settings_in_force(loaded)
     made = make_plan(
         checked,
@@ -226,9 +226,9 @@ def plan(
         created_by=created_by,
     )
     # The evidence comes first: a plan that nobody can look up is never there to be applied.
-    with open_ledger(loaded, clock) as ledger:
+    with open_ledger(loaded, clock, environ) as ledger:
         evidence.write_check_and_plan(ledger, checked=checked, approved=given, plan=made, actor=created_by)
-        point = take_checkpoint(ledger, loaded, folder)
+        point = take_checkpoint(ledger, loaded, folder, environ)
     jobs.leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock, ledger=point.as_json())
     _write_verdicts(checked, folder / VERDICTS_FILE)
     write_plan(made, folder / PLAN_FILE)
@@ -297,12 +297,12 @@ def resubscribe(
     )
 
 
-def _reconciled(data: jobs.Data, loaded: Settings, clock: Clock) -> Reconciliation:
+def _reconciled(data: jobs.Data, loaded: Settings, clock: Clock, environ: Mapping[str, str] | None) -> Reconciliation:
     from recon.engine import engine_named
     from recon.reconcile import reconcile
     from recon.resubscribe.answered import answered_leads
 
-    answered = answered_leads(loaded, data.records, clock)
+    answered = answered_leads(loaded, data.records, clock, environ)
     return reconcile(data.people, data.records, loaded, engine=engine_named("auto"), answered=answered)
 
 
@@ -352,7 +352,13 @@ def _consents(
 
 
 def _checked(
-    given: Approved, merged: pa.Table, data: jobs.Data, loaded: Settings, clock: Clock, consents: ConsentObjects
+    given: Approved,
+    merged: pa.Table,
+    data: jobs.Data,
+    loaded: Settings,
+    clock: Clock,
+    consents: ConsentObjects,
+    environ: Mapping[str, str] | None,
 ) -> Checked:
     return hold_against_policy(
         given,
@@ -363,15 +369,15 @@ def _checked(
         loaded.policy,
         now=clock.now(),
         blocked_by_consent=consents.blocked,
-        already_applied=_already_applied(loaded, clock),
+        already_applied=_already_applied(loaded, clock, environ),
     )
 
 
-def _already_applied(loaded: Settings, clock: Clock) -> set[str]:
+def _already_applied(loaded: Settings, clock: Clock, environ: Mapping[str, str] | None) -> set[str]:
     # A check writes nothing: where there is no ledger yet, none is made.
     if not loaded.run.ledger.is_dir():
         return set()
-    with open_ledger(loaded, clock) as ledger:
+    with open_ledger(loaded, clock, environ) as ledger:
         return evidence.applied_digests(ledger)
 
 

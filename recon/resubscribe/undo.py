@@ -59,7 +59,7 @@ def undo(
     new_run_id
         The undo's own run; by default made from the time.
     clock, environ
-        The time, and the environment that names the key that signs checkpoints; by default the machine's own.
+        The time, and the environment that holds the secrets; by default the machine's own.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def undo(
         )
     own_id = new_run_id or f"{jobs.new_run_id(clock)}-undo"
     folder = jobs.run_folder(loaded, own_id)
-    with open_ledger(loaded, clock) as ledger:
+    with open_ledger(loaded, clock, environ) as ledger:
         standing = [case for case in cleared(ledger, former) if case.standing not in ("put_back", "undone")]
         steps = tuple(_step(number, case, former) for number, case in enumerate(standing, 1))
         made = Plan(
