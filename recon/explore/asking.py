@@ -16,6 +16,8 @@ from recon.explore.what_if import WhatIf, compare
 from recon.explore.why import Why, uids
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from recon.clock import Clock
     from recon.explore.find import Joined
     from recon.jobs import Data
@@ -162,10 +164,11 @@ def _opened(workspace: str | Path, snapshot: str | None) -> tuple[Settings, Data
 
 def _why(loaded: Settings, among: Joined, query: str, *, show_addresses: bool, clock: Clock | None) -> Why:
     match = find(among, query)
-    found = persons(match.people, match.records, loaded, match.asked)
+    answered, note = _answered(loaded, match.records, clock)
+    found = persons(match.people, match.records, loaded, match.asked, answered)
     assert among.data.snapshot is not None
     snapshot_id = among.data.snapshot["id"]
-    story, note = None, None
+    story = None
     try:
         story = _story(loaded, [query, *uids(found)[:_LOOKED_UP]], clock)
     except ReconError as error:
@@ -182,6 +185,16 @@ def _why(loaded: Settings, among: Joined, query: str, *, show_addresses: bool, c
         note=note,
         show_addresses=show_addresses,
     )
+
+
+def _answered(loaded: Settings, records: pa.Table, clock: Clock | None) -> tuple[list[str], str | None]:
+    """The converted Leads that `recon diff` leaves alone, too; and why that can't be told, where it can't."""
+    from recon.resubscribe.answered import answered_leads
+
+    try:
+        return answered_leads(loaded, records, clock or from_environment()), None
+    except ReconError as error:
+        return [], error.message
 
 
 def _story(loaded: Settings, names: list[str], clock: Clock | None) -> Story | None:

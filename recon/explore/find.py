@@ -18,8 +18,9 @@ from recon.sources.ids import salesforce_id_18
 from recon.tables import PEOPLE, RECORDS
 
 if TYPE_CHECKING:
-    from recon.engine import Engine, Frame
+    from recon.engine import Engine
     from recon.jobs import Data
+    from recon.merge import Rows
     from recon.settings import Settings
 
 #: An address that joins nothing may stand in any number of records: so many persons are looked at.
@@ -57,7 +58,7 @@ class Joined:
 
     data: Data
     engine: Engine
-    rows: Frame
+    rows: Rows
 
 
 def joined(data: Data, settings: Settings) -> Joined:
@@ -81,7 +82,7 @@ def find(among: Joined, query: str) -> Match:
     """
     text = query.strip()
     data, engine, rows = among.data, among.engine, among.rows
-    named = engine.collect(rows.filter(_names(text)).select("n", "c", _uid()))
+    named = engine.collect(rows.found.filter(_names(text)).select("n", "c", _uid()))
     clusters = sorted(set(named.column("c").to_pylist()))
     members = _members(rows, clusters[:MOST_PERSONS], engine)
     kept = set(members.column("uid").to_pylist())
@@ -100,15 +101,14 @@ def example(among: Joined) -> str | None:
 
     None where nobody is opted out.
     """
-    engine, rows = among.engine, among.rows
-    out = rows.filter(nw.col("opted_out")).select("c", nw.lit(value=True).alias("_out")).unique()
-    rows = rows.join(out, on="c", how="inner")
-    first = rows.group_by("opted_out").agg(nw.col("n").min().alias("n"))
+    engine, keys = among.engine, among.rows.keys
+    out = keys.filter(nw.col("opted_out")).select("c").unique()
+    first = keys.join(out, on="c", how="inner").group_by("opted_out").agg(nw.col("n").min().alias("n"))
     numbers = {row["opted_out"]: row["n"] for row in engine.collect(first.select("opted_out", "n")).to_pylist()}
     if not numbers:
         return None
     wanted = numbers[min(numbers)]
-    uid: str = engine.collect(rows.filter(nw.col("n") == wanted).select(_uid())).column("uid")[0].as_py()
+    uid: str = engine.collect(among.rows.names.filter(nw.col("n") == wanted).select(_uid())).column("uid")[0].as_py()
     return uid
 
 
@@ -140,12 +140,13 @@ def _names(text: str) -> nw.Expr:
     return reduce(lambda one, other: one | other, ways)
 
 
-def _members(rows: Frame, clusters: list[int], engine: Engine) -> pa.Table:
+def _members(rows: Rows, clusters: list[int], engine: Engine) -> pa.Table:
     if not clusters:
         return pa.table(
             {"system": pa.array([], pa.string()), "id": pa.array([], pa.string()), "uid": pa.array([], pa.string())}
         )
-    return engine.collect(rows.filter(nw.col("c").is_in(clusters)).select("system", "id", _uid()))
+    numbers = rows.keys.filter(nw.col("c").is_in(clusters)).select("n")
+    return engine.collect(numbers.join(rows.names, on="n", how="inner").select("system", "id", _uid()))
 
 
 def _rows_of(table: pa.Table, key: str, members: pa.Table, system: str) -> pa.Table:

@@ -12,7 +12,7 @@ from recon.merge import SALES_CONNECT
 from recon.reconcile import reconcile
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from datetime import date, datetime
 
     import pyarrow as pa
@@ -150,7 +150,13 @@ class Person:
         return tuple(sorted(found, key=lambda event: (event.at, event.uid, event.what)))
 
 
-def persons(people: pa.Table, records: pa.Table, settings: Settings, asked: Collection[str]) -> tuple[Person, ...]:
+def persons(
+    people: pa.Table,
+    records: pa.Table,
+    settings: Settings,
+    asked: Collection[str],
+    answered: Sequence[str] = (),
+) -> tuple[Person, ...]:
     """Reconcile the rows of a few persons and tell how they hang together. The result is what it would be among all rows.
 
     Parameters
@@ -159,6 +165,8 @@ def persons(people: pa.Table, records: pa.Table, settings: Settings, asked: Coll
         All rows of these persons, see `recon.explore.find`.
     asked
         The `system:id` of the records that were asked about.
+    answered
+        Converted Leads whose opt-out a documented resubscribe has answered, see `recon.resubscribe.answered`.
 
     Returns
     -------
@@ -169,7 +177,7 @@ def persons(people: pa.Table, records: pa.Table, settings: Settings, asked: Coll
 
     if not people.num_rows and not records.num_rows:
         return ()
-    result = reconcile(people, records, settings, engine=engine_named("pandas"))
+    result = reconcile(people, records, settings, engine=engine_named("pandas"), answered=answered)
     engine = result.engine
     merged = {row["n"]: row for row in engine.collect(result.merged_frame).to_pylist()}
     actions = {row["n"]: row for row in engine.collect(result.actions_frame).to_pylist()}

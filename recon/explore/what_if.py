@@ -142,6 +142,7 @@ def compare(
     same_field = changed_settings.salesforce.opt_out_field == settings.salesforce.opt_out_field
     records = data.records if same_field else _with_field(data.records, changed_settings.salesforce.opt_out_field)
     engine = engine_named("auto")
+    # Which Leads a resubscribe has answered tells who mends a record, not its flag or its category: it needn't be asked for here.
     now = reconcile(data.people, data.records, settings, engine=engine)
     then = reconcile(data.people, records, changed_settings, engine=engine)
     # The same rows in the same order, so the same numbers.
@@ -206,7 +207,7 @@ def _with_field(records: pa.Table, field: str) -> pa.Table:
 
 def _side(result: Reconciliation, name: str) -> Frame:
     """What is compared of one side: numbers, flags, category."""
-    found = result.found.select("n", "is_converted")
+    found = result.rows.keys.select("n", "is_converted")
     told = result.actions_frame.select("n", nw.col("category").alias(f"category_{name}"))
     rows = result.merged_frame.join(found, on="n", how="left").join(told, on="n", how="left")
     mailable = ~nw.col("opted_out") & nw.col("merged_opted_out") & ~nw.col("is_converted")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from recon import jobs, settings, snapshot
+from recon import explore, jobs, settings, snapshot
+from recon.ledger.schema import FILE
 from recon.resubscribe.answered import answered_leads
 from recon.resubscribe.apply import apply
 from recon.resubscribe.undo import undo
@@ -75,6 +76,24 @@ def actions(rig: Rig, engine: str = "duckdb", **options: Any) -> dict[str, tuple
     }
 
 
+def asked_for_them(rig: Rig, found: dict[str, tuple[str, str, bool, str]]) -> None:
+    """Who asks why hears what actions.csv says."""
+    (person,) = explore.why(rig.folder, "ada@buyer.example", clock=rig.clock).persons
+    told = {record.uid: (record.category, record.fix) for record in person.records if record.category}
+    assert told == {uid: (category, fix) for uid, (category, fix, *_) in found.items()}
+    for record in person.records:
+        assert record.explanation is None or record.explanation == found[record.uid][3]
+
+
+def test_who_asks_is_told_that_the_ledger_can_not_be_read(rig: Rig) -> None:
+    converted(rig)
+    resubscribed(rig)
+    (settings.load(rig.folder).run.ledger / FILE).write_bytes(b"no database")
+    why = explore.why(rig.folder, "ada@buyer.example", clock=rig.clock)
+    assert why.person is not None
+    assert "The ledger could not be read" in str(why)
+
+
 def test_the_toolkit_does_not_propose_to_opt_out_whom_it_resubscribed(rig: Rig) -> None:
     person, lead, contact = converted(rig)
     planned = resubscribed(rig)
@@ -84,6 +103,7 @@ def test_the_toolkit_does_not_propose_to_opt_out_whom_it_resubscribed(rig: Rig) 
     assert answered(rig) == [lead]
     found = actions(rig)
     assert actions(rig, "pandas") == found
+    asked_for_them(rig, found)
     assert found.keys() == {f"sales_connect:{person}", f"salesforce:{contact}"}
     # The link leads to a Lead that is no more: that is the admin's, as ever.
     assert found[f"sales_connect:{person}"][:3] == ("stale_link", "admin", False)
