@@ -22,7 +22,7 @@ TREND = 620
 #: Height of one bar with its label above.
 _STEP = 42
 _HEIGHT = 190
-_MARGIN = {"left": 56, "right": 10, "bottom": 26}
+_MARGIN = {"left": 64, "right": 12, "bottom": 26}
 #: The version of Vega-Lite that draws; another one may place things otherwise.
 _VEGA_LITE = "6.4"
 _DASHES = ([1, 0], [7, 4], [2, 3])
@@ -124,8 +124,9 @@ def trend_chart(key: str, title: str, days: Sequence[str], series: Mapping[str, 
         down = alt.Y(
             "number:Q",
             scale=alt.Scale(zero=True, nice=True),
+            # The first run's points lie on the axis: its numbers keep away from them.
             axis=alt.Axis(title=None, tickCount=4, tickMinStep=1, format=",d", labelFontSize=13, gridColor=LINE, labelColor=INK,
-                          domain=False, ticks=False),
+                          domain=False, ticks=False, labelPadding=10),
         )  # fmt: skip
         base = alt.Chart(alt.Data(values=rows)).encode(x=across, y=down)
         legend = alt.Legend(title=None, orient="top", direction="vertical", labelFontSize=13, labelColor=INK, labelLimit=width, offset=8,

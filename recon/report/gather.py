@@ -133,7 +133,6 @@ def gather(
             overdue=manifest.overdue,
             actions=manifest.rows.actions,
             mailable=mailable.total,
-            records=None if people is None else mailable.total,
             straddles=manifest.straddles,
             rehearsal=manifest.clock == "set",
         ),
@@ -178,16 +177,16 @@ def _figures(manifest: Manifest, to_act: int) -> tuple[Figure, ...]:
     mailable, told = manifest.could_be_mailed, manifest.opted_out
     return (
         Figure(manifest.rows.merged, "records compared", f"of {plural(manifest.rows.clusters, 'person', 'people')}"),
-        Figure(told.sales_connect + told.salesforce, "opted out now", "by the record's own flag"),
+        Figure(told.sales_connect + told.salesforce, "are opted out now", "by the record's own flag"),
         Figure(
             mailable.total,
-            "could be mailed",
+            "records could be mailed",
             "although the person opted out",
             "act" if to_act else "watch" if mailable.total else "ok",
         ),
-        Figure(mailable.tonight, "tonight's sync mends", "if it does its work"),
-        Figure(to_act, "need you", "no sync will mend them", "act" if to_act else "ok"),
-        Figure(manifest.overdue, "overdue", "past their due date", "act" if manifest.overdue else "ok"),
+        Figure(mailable.tonight, "of them tonight's sync mends", "if it does its work"),
+        Figure(to_act, "of them need you", "no sync will mend them", "act" if to_act else "ok"),
+        Figure(manifest.overdue, "actions are overdue", "past their due date", "act" if manifest.overdue else "ok"),
     )
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _ESCAPED = re.compile(r"\\[0-9a-f]{6}$", re.ASCII)
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)", re.ASCII)
+_DATE = re.compile(r"(\d{4}-\d\d-\d\d)", re.ASCII)
 
 
 def render_html(report: Report) -> str:
@@ -91,6 +92,15 @@ def _stamp(text: str) -> Markup:
     )
 
 
+def _dated(text: str) -> Markup:
+    """A text with its dates kept on one line each."""
+    parts = _DATE.split(visible(text))
+    return Markup("").join(
+        Markup('<span class="nowrap">{}</span>').format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
+
+
 def _drawing(svg: str) -> Markup:
     # Only what recon.report.svg let through, with every text in it escaped.
     return Markup(visible(svg))  # noqa: S704 - see the line above
@@ -112,6 +122,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(number=number, time=_time, drawing=_drawing, stamp=_stamp)
+    environment.filters.update(number=number, time=_time, drawing=_drawing, stamp=_stamp, dated=_dated)
     environment.globals.update(plural=plural, percent=percent, titles=TITLES)
     return environment

@@ -31,7 +31,7 @@ def shown_value(value: object) -> str:
 
 
 def setting_groups(values: Mapping[str, Any], veil: Veil) -> tuple[SettingGroup, ...]:
-    """The manifest's settings, section by section in the order of recon.toml, with the meaning of each."""
+    """The manifest's settings, section by section, with the meaning of each: the policy first, the rest in the order of recon.toml."""
     defaults = dict(_flat(Settings().model_dump(mode="json")))
     meanings = dict(_meanings(Settings))
     # A manifest's keys are sorted by name; recon.toml's order is the one that its readers know.
@@ -47,7 +47,8 @@ def setting_groups(values: Mapping[str, Any], veil: Veil) -> tuple[SettingGroup,
                 meaning=meanings.get(name, ""),
             )
         )
-    return tuple(SettingGroup(name, tuple(rows)) for name, rows in groups.items())
+    ordered = sorted(groups, key=lambda name: name.partition(".")[0] != "policy")
+    return tuple(SettingGroup(name, tuple(groups[name])) for name in ordered)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -63,7 +63,7 @@ def sentence(*, total: int, tonight: int, you: int, nobody: int, sync_enabled: b
     you
         Of the rest, what toolkit or admin must mend.
     nobody
-        Of the rest, what needs nothing done: bounces.
+        Of the rest, what needs nothing done: bounces, and what a documented resubscribe has answered.
     sync_enabled
         Is the nightly sync on?
     people
@@ -96,9 +96,9 @@ def sentence(*, total: int, tonight: int, you: int, nobody: int, sync_enabled: b
     elif you:
         parts.append(f"{number(you)} {'needs' if you == 1 else 'need'} you")
     if nobody == total:
-        parts.append("but only because of a bounce, so nobody need do anything")
+        parts.append(f"nobody has to do anything about {'it' if total == 1 else 'them'}")
     elif nobody:
-        parts.append(f"{number(nobody)} only bounced and {'needs' if nobody == 1 else 'need'} nothing done")
+        parts.append(f"{number(nobody)} {'needs' if nobody == 1 else 'need'} nothing done")
     return start + ", ".join(parts) + "."
 
 
@@ -109,7 +109,6 @@ def banner(
     overdue: int,
     actions: int,
     mailable: int,
-    records: int | None = None,
     straddles: bool | None,
     rehearsal: bool,
     proof: State | None = None,
@@ -127,8 +126,8 @@ def banner(
         Actions whose due date is past.
     actions
         All actions.
-    mailable, records
-        Records that could be mailed; given a second time where the verdict counts persons.
+    mailable
+        Records that could be mailed.
     straddles
         Does a nightly run lie between the two sides; None: unknown.
     rehearsal
@@ -137,16 +136,10 @@ def banner(
         The state of what was resubscribed, and sentences about it; None where nothing is to be said.
     """
     notes = []
-    if records:
-        notes.append(f"{plural(records, 'record', 'records')} of theirs could be mailed.")
-    if overdue:
-        notes.append(f"{plural(overdue, 'action is', 'actions are')} overdue.")
-    if mailable and actions:
-        notes.append(
-            f"{plural(actions, 'record needs', 'records need')} attention in all: see “Disagreement by category”."
-        )
-    elif actions:
-        notes.append(f"{plural(actions, 'record needs', 'records need')} attention for another reason.")
+    if actions:
+        need = f"{plural(actions, 'record needs', 'records need')} attention"
+        late = f", {number(overdue)} of them overdue" if overdue else ""
+        notes.append(f"{need} {'in all' if mailable else 'for another reason'}{late}: see “Disagreement by category”.")
     notes += resubscribes
     if straddles:
         notes.append("Read with care: a nightly run lies between the two sides of the data.")

@@ -21,9 +21,10 @@ from recon.report.words import TITLES, banner, percent, plural, sentence
         (2, 0, 2, 0, True, "2 records …; both need you."),
         (3, 0, 3, 0, True, "3 records …; all of them need you."),
         (2, 1, 1, 0, True, "2 records …; 1 will be mended by tonight's sync, 1 needs you."),
-        (3, 1, 1, 1, True, "3 records …; 1 will be mended by tonight's sync, 1 needs you, 1 only bounced and needs nothing done."),
-        (4, 0, 2, 2, True, "4 records …; 2 need you, 2 only bounced and need nothing done."),
-        (1, 0, 0, 1, True, "1 record …; but only because of a bounce, so nobody need do anything."),
+        (3, 1, 1, 1, True, "3 records …; 1 will be mended by tonight's sync, 1 needs you, 1 needs nothing done."),
+        (4, 0, 2, 2, True, "4 records …; 2 need you, 2 need nothing done."),
+        (1, 0, 0, 1, True, "1 record …; nobody has to do anything about it."),
+        (3, 0, 0, 3, True, "3 records …; nobody has to do anything about them."),
         (3, 0, 3, 0, False, "3 records …; the sync is switched off, all of them need you."),
     ],
 )  # fmt: skip
@@ -42,9 +43,14 @@ def _banner(**said: object) -> tuple[str, tuple[str, ...]]:
 
 def test_the_banners_state() -> None:
     assert _banner() == ("In agreement", ())
-    assert _banner(actions=2) == ("Watch", ("2 records need attention for another reason.",))
+    assert _banner(actions=2) == (
+        "Watch",
+        ("2 records need attention for another reason: see “Disagreement by category”.",),
+    )
     assert _banner(overdue=1, actions=1, mailable=1)[0] == "Action needed"
-    assert _banner(overdue=1)[1][0] == "1 action is overdue."
+    assert _banner(overdue=1, actions=3, mailable=1)[1] == (
+        "3 records need attention in all, 1 of them overdue: see “Disagreement by category”.",
+    )
     assert _banner(straddles=True)[0] == "Watch"
     # Files never say when they were extracted: that alone is a caution, not an alarm.
     assert _banner(straddles=None)[0] == "In agreement"
