@@ -126,4 +126,4 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Clock:
 
 def iso(at: datetime) -> str:
     """A moment as recon writes it everywhere: UTC, seconds, `2026-11-24T04:00:00Z`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return at.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
@@ -11,10 +12,11 @@ import pyarrow.compute as pc
 from recon.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
 System = Literal["sales_connect", "salesforce"]
+Kind = Literal["Person", "Lead", "Contact"]
 #: Why a record is opted out: one sales user's unsubscribe, a bounce, or anything else.
 Cause = Literal["choice", "bounce", "user"]
 
@@ -22,6 +24,8 @@ _PEOPLE = (
     *("person_id", "unsubscribe_level", "unsubscribe_source", "unsubscribed_at", "updated_at"),
     *("first_name", "last_name"),
 )
+#: Rows that are turned into Python's own values together.
+_AT_A_TIME = 10_000
 _RECORDS = ("record_id", "opted_out_at", "modified_at", "is_converted", "first_name", "last_name")
 
 
@@ -55,7 +59,7 @@ class Member:
 
     system: System
     id: str
-    object: str
+    object: Kind
     address: str | None
     cluster: str
     opted_out: bool
@@ -126,19 +130,15 @@ def known(
     rows = merged.filter(pc.is_in(merged.column("cluster"), value_set=names)).sort_by(
         [("system", "ascending"), ("id", "ascending")]
     )
-    of_people = _details(people, "person_id", _PEOPLE, rows, "sales_connect")
-    of_records = _details(records, "record_id", _RECORDS, rows, "salesforce")
     members: dict[str, list[Member]] = {}
     clusters: dict[str, set[str]] = {}
     wanted = set(asked.to_pylist())
-    for row in rows.to_pylist():
-        details = of_people if row["system"] == "sales_connect" else of_records
-        if row["id"] not in details:
-            raise UsageError(
-                f"{row['system']}:{row['id']} is in the merged table but not in its own: they aren't of one snapshot.",
-                hint="Run the reconciliation of this snapshot again.",
-            )
-        member = _member(row, details[row["id"]])
+    told = (
+        _told(rows, people, "person_id", _PEOPLE, "sales_connect"),
+        _told(rows, records, "record_id", _RECORDS, "salesforce"),
+    )
+    for row, details in chain.from_iterable(told):
+        member = _member(row, details)
         members.setdefault(member.cluster, []).append(member)
         if member.address is not None and member.address in wanted:
             clusters.setdefault(member.address, set()).add(member.cluster)
@@ -152,13 +152,24 @@ def known(
     )
 
 
-def _details(
-    table: pa.Table, key: str, columns: Iterable[str], rows: pa.Table, system: System
-) -> dict[str, dict[str, Any]]:
-    ids = rows.column("id").filter(pc.equal(rows.column("system"), system))
-    known_ids = pa.array(ids.to_pylist(), pa.string())
-    picked = table.select(list(columns)).filter(pc.is_in(table.column(key), value_set=known_ids))
-    return {row[key]: row for row in picked.to_pylist()}
+def _told(
+    rows: pa.Table, table: pa.Table, key: str, columns: Iterable[str], system: System
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The rows of one system, each with what its own table tells, in the rows' order."""
+    own = rows.filter(pc.equal(rows.column("system"), system))
+    place = pc.index_in(own.column("id"), value_set=pa.array(table.column(key)))
+    if place.null_count:
+        lacking = own.column("id").filter(pc.is_null(place))[0].as_py()
+        raise UsageError(
+            f"{system}:{lacking} is in the merged table but not in its own: they aren't of one snapshot.",
+            hint="Run the reconciliation of this snapshot again.",
+        )
+    details = table.select(list(columns)).take(place)
+    # As dictionaries a part at a time: these take many times the room of columns.
+    for start in range(0, own.num_rows, _AT_A_TIME):
+        yield from zip(
+            own.slice(start, _AT_A_TIME).to_pylist(), details.slice(start, _AT_A_TIME).to_pylist(), strict=True
+        )
 
 
 def _member(row: dict[str, Any], details: dict[str, Any]) -> Member:

@@ -2,32 +2,61 @@
 
 The file holds record ids and the approval's own words, no addresses and no names of the people concerned. The same snapshot, approved
 file, settings and moment give the same bytes.
+
+A plan may have a hundred thousand steps, and all of them are in memory while it is applied: so a step has no dictionary of its own, what
+many steps share is there once, and the file is written, hashed and read a step at a time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Literal
+import sys
+from textwrap import indent
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from recon.errors import InputRefused, Problem
+from recon.outputs import whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+T = TypeVar("T")
 
 SCHEMA = 1
 
 System = Literal["sales_connect", "salesforce"]
 Direction = Literal["clear", "set"]
 
+_SHARED: dict[tuple[object, ...], tuple[Any, ...]] = {}
+
+
+def _once(values: tuple[T, ...]) -> tuple[T, ...]:
+    """The same values, there once for all steps: there are few such tuples."""
+    return _SHARED.setdefault((*map(type, values), *values), values)
+
+
+def _interned(text: str) -> str:
+    """The same text, there once as long as anybody has it."""
+    return sys.intern(text)
+
+
+Fields = Annotated[tuple[str, ...], AfterValidator(_once)]
+Before = Annotated[tuple[bool | None, ...], AfterValidator(_once)]
+After = Annotated[tuple[bool, ...], AfterValidator(_once)]
+Repeated = Annotated[str, AfterValidator(_interned)]
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Step(_Part):
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Step:
     """One record to change, in one system.
 
     Attributes
@@ -64,13 +93,13 @@ class Step(_Part):
     object: Literal["Person", "Lead", "Contact"]
     id: str
     direction: Direction
-    fields: tuple[str, ...]
-    before: tuple[bool | None, ...]
-    after: tuple[bool, ...]
-    modified_at: str | None = None
-    opted_out_at: str | None = None
+    fields: Fields
+    before: Before
+    after: After
+    modified_at: Repeated | None = None
+    opted_out_at: Repeated | None = None
     row: int | None = None
-    reason: str | None = None
+    reason: Repeated | None = None
     because: str
     path: str | None = None
     account: str | None = None
@@ -86,7 +115,8 @@ class Step(_Part):
         return f"{self.system}:{self.id}"
 
 
-class Approval(_Part):
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Approval:
     """The approved row that allows a person's clears, without the address.
 
     Attributes
@@ -109,14 +139,14 @@ class Approval(_Part):
     digest: str
     person: str
     kind: Literal["consent", "correction"]
-    authorization: str | None = None
-    scope: str
-    country: str | None = None
-    consent_at: str | None = None
-    approved_at: str | None = None
-    newest_opt_out: str | None = None
+    authorization: Repeated | None = None
+    scope: Repeated
+    country: Repeated | None = None
+    consent_at: Repeated | None = None
+    approved_at: Repeated | None = None
+    newest_opt_out: Repeated | None = None
     opt_out_dates_known: bool = True
-    warnings: tuple[str, ...] = ()
+    warnings: Fields = ()
 
 
 class Blocked(_Part):
@@ -172,39 +202,51 @@ class Plan(_Part):
 
     def as_json(self) -> dict[str, Any]:
         """The plan as it stands in the file."""
-        body = self.model_dump(mode="json", by_alias=True)
-        body["steps"] = [_step_json(step) for step in body["steps"]]
-        return body
+        return self.head() | {name: list(parts) for name, parts in self.lists().items()}
 
     def computed_hash(self) -> str:
         """SHA-256 over the plan without its own hash, as JSON with sorted keys and no blanks."""
-        body = self.model_dump(mode="json", by_alias=True, exclude={"steps", "hash"})
+        head, long = self.head(), self.lists()
         digest = hashlib.sha256()
         between = b"{"
-        for name in sorted([*body, "steps"]):
+        for name in sorted((head.keys() | long.keys()) - {"hash"}):
             digest.update(between + json.dumps(name).encode() + b":")
             between = b","
-            if name != "steps":
-                digest.update(_canonical(body[name]))
+            if name in head:
+                digest.update(_canonical(head[name]))
                 continue
-            # One after the other: a plan may have a hundred thousand.
             digest.update(b"[")
-            for place, step in enumerate(self.steps):
-                digest.update((b"," if place else b"") + _canonical(_step_json(step.model_dump(mode="json"))))
+            for place, part in enumerate(long[name]):
+                digest.update((b"," if place else b"") + _canonical(part))
             digest.update(b"]")
         digest.update(b"}")
         return digest.hexdigest()
+
+    def head(self) -> dict[str, Any]:
+        """All but what `lists` gives."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"steps", "approvals"})
+
+    def lists(self) -> dict[str, Iterator[dict[str, Any]]]:
+        """The lists that are as long as the approved file, a part at a time."""
+        return {
+            "approvals": (_APPROVAL.dump_python(each, mode="json") for each in self.approvals),
+            "steps": (_step_json(each) for each in self.steps),
+        }
 
     def sealed(self) -> Plan:
         """The same plan with its hash."""
         return self.model_copy(update={"hash": self.computed_hash()})
 
 
-def _step_json(step: dict[str, Any]) -> dict[str, Any]:
+_STEP, _APPROVAL = TypeAdapter(Step), TypeAdapter(Approval)
+
+
+def _step_json(step: Step) -> dict[str, Any]:
     """A step as it stands in the file: `account` only where there is one."""
-    if step["account"] is None:
-        del step["account"]
-    return step
+    found: dict[str, Any] = _STEP.dump_python(step, mode="json")
+    if found["account"] is None:
+        del found["account"]
+    return found
 
 
 def _canonical(value: object) -> bytes:
@@ -213,9 +255,30 @@ def _canonical(value: object) -> bytes:
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Write a sealed plan, whole or not at all, readable by its owner alone."""
-    from recon.outputs import write_json
+    head, long = plan.head(), plan.lists()
+    with whole(path) as draft, draft.open("w", encoding="utf-8") as out:
+        # By hand what `recon.outputs.write_json` would write, so that not all of it is text at once.
+        between = "{\n"
+        for name in sorted(head.keys() | long.keys()):
+            out.write(f"{between}  {json.dumps(name)}: ")
+            between = ",\n"
+            if name in head:
+                out.write(indent(_text(head[name]), "  ").lstrip())
+            else:
+                _write_list(long[name], out.write)
+        out.write("\n}\n")
 
-    write_json(plan.as_json(), path)
+
+def _write_list(parts: Iterable[dict[str, Any]], write: Callable[[str], object]) -> None:
+    between = "[\n"
+    for part in parts:
+        write(between + indent(_text(part), "    "))
+        between = ",\n"
+    write("[]" if between == "[\n" else "\n  ]")
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
 
 
 def read_plan(path: Path) -> Plan:
@@ -229,7 +292,9 @@ def read_plan(path: Path) -> Plan:
     name = str(path)
     again = "Make the plan again with `recon plan`."
     try:
-        plan = Plan.model_validate_json(path.read_text("utf-8"))
+        plan = _by_parts(path)
+        if plan is None:
+            plan = Plan.model_validate_json(path.read_text("utf-8"))
     except OSError as error:
         raise InputRefused([Problem(name, f"the file can't be read: {error.strerror}.", "Check the path.")]) from error
     except UnicodeDecodeError as error:
@@ -245,3 +310,31 @@ def read_plan(path: Path) -> Plan:
     if plan.hash != plan.computed_hash():
         raise InputRefused([Problem(name, "the plan was changed after it was made: its hash doesn't fit.", again)])
     return plan
+
+
+def _by_parts(path: Path) -> Plan | None:
+    """A plan as `write_plan` lays it out, read without having all of its text at once; None where it is laid out otherwise."""
+    head: list[str] = []
+    found: dict[str, list[Any]] = {}
+    kinds: dict[str, TypeAdapter[Any]] = {'  "approvals": [\n': _APPROVAL, '  "steps": [\n': _STEP}
+    try:
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                head.append(line)
+                if line not in kinds:
+                    continue
+                into = found.setdefault(line.split('"')[1], [])
+                part: list[str] = []
+                for inner in lines:
+                    if inner.startswith("  ]"):
+                        head.append(inner)
+                        break
+                    part.append(inner)
+                    if inner.startswith("    }"):
+                        into.append(kinds[line].validate_json("".join(part).rstrip(",\n")))
+                        part.clear()
+                if part:
+                    return None
+        return Plan.model_validate(json.loads("".join(head)) | {name: tuple(parts) for name, parts in found.items()})
+    except (ValueError, TypeError):  # whatever it is: read as a whole, it is told
+        return None

@@ -7,6 +7,7 @@ toolkit go through the same plan where that is asked for.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -84,7 +85,7 @@ def make_plan(
     steps = [step for row in accepted for step in _clears(row, tables)]
     if actions is not None:
         steps += _opt_outs(actions, cleared_clusters, tables)
-    numbered = tuple(step.model_copy(update={"number": place}) for place, step in enumerate(steps, 1))
+    numbered = tuple(replace(step, number=place) for place, step in enumerate(steps, 1))
     out = pc.unique(merged.column("cluster").filter(merged.column("opted_out")))
     bounds = guards(
         settings.guards,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -335,7 +335,7 @@ class Workspace:
         opted_out_at = found["unsubscribed_at" if people else "opted_out_at"]
         modified_at = found["updated_at" if people else "modified_at"]
         clear = direction == "clear"
-        step = {
+        step: dict[str, Any] = {
             "number": 1,
             "person": person,
             "system": "sales_connect" if people else "salesforce",
@@ -351,7 +351,7 @@ class Workspace:
             "reason": "Asked by phone; =1+1" if clear else None,
             "because": "Line 2 of the approved file.",
         }
-        return Step.model_validate(step | values)
+        return Step(**(step | values))
 
     def all_steps(self) -> list[Step]:
         """Ann and Bob are resubscribed, Cy's Contact is opted out."""
@@ -369,7 +369,7 @@ class Workspace:
     def plan(self, steps: Sequence[Step] | None = None, *, verdicts: bool = True, **values: Any) -> Path:
         """A plan by hand, in a run folder, with its verdicts in the ledger."""
         chosen = self.all_steps() if steps is None else steps
-        numbered = tuple(step.model_copy(update={"number": place}) for place, step in enumerate(chosen, 1))
+        numbered = tuple(replace(step, number=place) for place, step in enumerate(chosen, 1))
         loaded = settings.load(self.folder)
         rows = sorted({(step.row, step.person) for step in numbered if step.row is not None})
         manifest = (self.snapshot.folder / "manifest.json").read_bytes()

@@ -32,9 +32,14 @@ def record(**values: Any) -> Now:
 
 
 def judge(now: Now, *star: Now, closes: datetime | None = CLOSES) -> Fate:
-    target = {"system": "salesforce", "object": "Contact", "id": RECORD, "fields": ["HasOptedOutOfEmail"]}
-    values = {"before": [True], "after": [False], "direction": "clear", "because": "Approved."}
-    step = Step.model_validate({"number": 1, "person": P} | target | values)
+    target: dict[str, Any] = {
+        "system": "salesforce",
+        "object": "Contact",
+        "id": RECORD,
+        "fields": ["HasOptedOutOfEmail"],
+    }
+    values: dict[str, Any] = {"before": [True], "after": [False], "direction": "clear", "because": "Approved."}
+    step = Step(number=1, person=P, **target, **values)
     intent = Entry.__new__(Entry)
     return fate(Cleared(step, "done", intent, CLEARED, CLEARED), now, star, closes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -252,7 +253,7 @@ def test_a_record_changed_for_another_reason_is_written_under_its_new_date(
 
 def test_a_changed_record_whose_opt_out_has_no_date_is_left(world: ApplyWorld, workspace: Workspace) -> None:
     steps = workspace.all_steps()
-    plan = workspace.plan([steps[0], steps[1].model_copy(update={"opted_out_at": None}), steps[2]])
+    plan = workspace.plan([steps[0], replace(steps[1], opted_out_at=None), steps[2]])
     world.clock.advance(timedelta(minutes=10))
     records.update_record(world.store, "Lead", world.ids.ann_lead, {"FirstName": "Anna"})
     assert results(workspace.apply(plan))[1] == (2, "stale", "opt_out_date_unknown")
@@ -534,7 +535,7 @@ def test_a_plan_that_no_planner_makes_is_refused(
 ) -> None:
     steps = workspace.all_steps()
     approvals = workspace.plan(steps)
-    steps[number - 1] = steps[number - 1].model_copy(update=values)
+    steps[number - 1] = replace(steps[number - 1], **values)
     kept = json.loads(approvals.read_text())["approvals"]
     plan = workspace.plan(steps, approvals=tuple(kept), verdicts=False)
     assert said in refused(workspace, plan, ReconError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -174,8 +175,7 @@ def test_the_contact_itself_refuses_and_a_plan_that_does_not_know_says_so(rig: R
     first = planned(rig)
     # As a plan from an extract would have it, which doesn't tell person accounts.
     steps = tuple(
-        step.model_copy(update={"account": None, "fields": (STANDARD,)}) if step.account else step
-        for step in first.plan.steps
+        replace(step, account=None, fields=(STANDARD,)) if step.account else step for step in first.plan.steps
     )
     write_plan(first.plan.model_copy(update={"steps": steps}).sealed(), first.path)
     assert said(carry_out(rig, first.path)) == [("stale", "person_account"), ("stale", "person_stale")]
