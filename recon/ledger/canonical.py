@@ -8,6 +8,7 @@ JSON writer and RFC 8785 agree byte for byte.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from typing import Any, NoReturn
 
@@ -15,6 +16,16 @@ from typing import Any, NoReturn
 LARGEST = 2**53 - 1
 #: How deep lists and objects may be nested.
 DEEPEST = 32
+
+#: Surrogates and noncharacters, which I-JSON doesn't allow (RFC 7493, 2.1).
+_FORBIDDEN = re.compile(
+    "[\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
+_WRITER = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True
+)
 
 
 class NotCanonical(ValueError):
@@ -39,10 +50,9 @@ def canonical(value: Any) -> bytes:
     >>> canonical({"b": [1, True], "a": "é"}).decode()
     '{"a":"é","b":[1,true]}'
     """
-    _check(value, "$", 0)
-    return json.dumps(
-        value, ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True
-    ).encode()
+    if not _sound(value, 0):
+        _check(value, "$", 0)
+    return _WRITER.encode(value).encode()
 
 
 def parse(text: bytes) -> Any:
@@ -70,12 +80,35 @@ def clean(value: Any) -> Any:
     For text that other people typed. Numbers, keys and shapes stay as they are.
     """
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", "".join("\ufffd" if _forbidden(char) else char for char in value))
+        return value if value.isascii() else unicodedata.normalize("NFC", _FORBIDDEN.sub("\ufffd", value))
     if isinstance(value, list | tuple):
         return [clean(part) for part in value]
     if isinstance(value, dict):
         return {key: clean(part) for key, part in value.items()}
     return value
+
+
+def _sound(value: Any, depth: int) -> bool:
+    """Whether a value is surely in the restricted form, without looking where it isn't: for that there is `_check`."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii()) or _is_text(value)
+    if value is None or kind is bool:
+        return True
+    if kind is int:
+        return bool(-LARGEST <= value <= LARGEST)
+    if depth == DEEPEST:
+        return False
+    if kind is dict:
+        for key, part in value.items():
+            if type(key) is not str or not key.isascii() or not _sound(part, depth + 1):
+                return False
+        return True
+    return (kind is list or kind is tuple) and all(_sound(part, depth + 1) for part in value)
+
+
+def _is_text(text: str) -> bool:
+    return _FORBIDDEN.search(text) is None and unicodedata.is_normalized("NFC", text)
 
 
 def _check(value: Any, where: str, depth: int) -> None:
@@ -102,16 +135,10 @@ def _check(value: Any, where: str, depth: int) -> None:
 
 
 def _check_text(text: str, where: str) -> None:
-    if any(map(_forbidden, text)):
+    if _FORBIDDEN.search(text):
         raise NotCanonical(f"{where}: a surrogate or a noncharacter")
     if not unicodedata.is_normalized("NFC", text):
         raise NotCanonical(f"{where}: text that is not in NFC form")
-
-
-def _forbidden(char: str) -> bool:
-    """Surrogates and noncharacters, which I-JSON doesn't allow (RFC 7493, 2.1)."""
-    code = ord(char)
-    return 0xD800 <= code <= 0xDFFF or 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -163,15 +163,20 @@ class Ledger:
     def append_all(self, drafts: Iterable[Draft]) -> list[Entry]:
         """Add several entries in one transaction: all of them or none. See `append`."""
         ready = [Draft(draft.kind, kinds.conform(draft.kind, draft.data), draft.personal) for draft in drafts]
-        if not ready:
-            return []
-        made: list[Entry] = []
+        return list(self._added(ready)) if ready else []
+
+    def append_each(self, drafts: Iterable[Draft]) -> int:
+        """The same, of any number: they are made one at a time, within the transaction, and not kept. Returns how many there were."""
+        ready = (Draft(draft.kind, kinds.conform(draft.kind, draft.data), draft.personal) for draft in drafts)
+        return sum(1 for _ in self._added(ready))
+
+    def _added(self, ready: Iterable[Draft]) -> Iterator[Entry]:
         with self.writing():
             head = self.sound_head()
             for draft in ready:
-                made.append(self.add(draft, head))
-                head = Head(made[-1].seq, made[-1].hash)
-        return made
+                made = self.add(draft, head)
+                yield made
+                head = Head(made.seq, made.hash)
 
     def actor(self, who: str) -> str:
         """The pseudonym of somebody who acts, whose name is kept to be shown beside it."""

@@ -9,7 +9,7 @@ from recon.ledger import Draft, kinds
 from recon.resubscribe.steps_evidence import NEWER_OPT_OUT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from recon.ledger import Entry, Ledger
     from recon.resubscribe.approved import Approved, ApprovedRow
@@ -23,6 +23,9 @@ _SAID = (
     *("person_id", "approved_by", "requested_by"),
 )
 
+#: Verdicts that are turned into Python's own values together.
+_AT_A_TIME = 10_000
+
 #: Where an opt-out came from, of one second the last one counts: what is done in Sales Connect is pushed to Salesforce within it, and what the
 #: sync brought came from there.
 _FIRST = (None, "salesforce_sync", "salesforce", "bounce", "manual", "clicked_link")
@@ -35,7 +38,7 @@ def write_check_and_plan(
     approved: Approved,
     plan: Plan,
     actor: str | None,
-) -> list[Entry]:
+) -> None:
     """Add the run, the approved file, a verdict for each of its rows that names an address, and the plan: all or none.
 
     Parameters
@@ -49,10 +52,13 @@ def write_check_and_plan(
     """
     who = None if actor is None else ledger.actor(actor)
     accepted = {row.row.line: row for row in checked.accepted}
-    verdicts = checked.verdicts.to_pylist()
     common = {"policy": plan.policy_sha256, "run_id": plan.run_id}
-    drafts = [
-        Draft(
+    file = str(approved.source.sha256)
+    # An actor is an entry of its own beside the chain, so all are there before the transaction begins.
+    actors = {name: ledger.actor(name) for row in approved.rows for name in (row.approved_by, row.requested_by) if name}
+
+    def drafts() -> Iterator[Draft]:
+        yield Draft(
             kinds.RUN,
             {
                 "run_id": plan.run_id,
@@ -61,11 +67,11 @@ def write_check_and_plan(
                 "settings": plan.settings_sha256,
                 "snapshot": plan.snapshot,
             },
-        ),
-        Draft(
+        )
+        yield Draft(
             kinds.APPROVED_FILE,
             {
-                "file": approved.source.sha256,
+                "file": file,
                 "rows": len(approved.rows),
                 "verdicts": {
                     "accepted": len(checked.accepted),
@@ -76,12 +82,17 @@ def write_check_and_plan(
                 "actor": who,
                 **common,
             },
-        ),
-    ]
-    for row, verdict in zip(approved.rows, verdicts, strict=True):
-        drafts.append(_verdict(ledger, str(approved.source.sha256), row, verdict, accepted.get(row.line), common))
-    drafts.append(_plan(plan, who))
-    return ledger.append_all(drafts)
+        )
+        for row, verdict in zip(approved.rows, _verdicts(checked), strict=True):
+            yield _verdict(ledger, file, row, verdict, accepted.get(row.line), common, actors)
+        yield _plan(plan, who)
+
+    ledger.append_each(drafts())
+
+
+def _verdicts(checked: Checked) -> Iterator[dict[str, Any]]:
+    for batch in checked.verdicts.to_batches(max_chunksize=_AT_A_TIME):
+        yield from batch.to_pylist()
 
 
 def _verdict(
@@ -91,6 +102,7 @@ def _verdict(
     verdict: Mapping[str, Any],
     accepted: AcceptedRow | None,
     common: Mapping[str, Any],
+    actors: Mapping[str, str],
 ) -> Draft:
     names = ledger.names
     # A row whose address is none is somebody all the same: the text itself stands for the person.
@@ -103,8 +115,8 @@ def _verdict(
         "codes": [code for code in (verdict["codes"] or "").split(";") if code],
         "kind": row.kind,
         "initiated_by": row.initiated_by if row.initiated_by in ("person", "sender") else None,
-        "approved_by": ledger.actor(row.approved_by) if row.approved_by else None,
-        "requested_by": ledger.actor(row.requested_by) if row.requested_by else None,
+        "approved_by": actors[row.approved_by] if row.approved_by else None,
+        "requested_by": actors[row.requested_by] if row.requested_by else None,
         **common,
     }
     said = {name: value for name in _SAID if (value := getattr(row, name)) is not None}

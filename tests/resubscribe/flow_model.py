@@ -302,7 +302,7 @@ class Watch:
         self.asked = ""
         self.on_change: Callable[[State, State], None] = self._nothing_may_change
         self.on_read: Callable[[str], None] = lambda url: None
-        real_send, real_append = HTTPAdapter.send, Ledger.append_all
+        real_send, real_append, real_each = HTTPAdapter.send, Ledger.append_all, Ledger.append_each
 
         def send(adapter: HTTPAdapter, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
             return self._send(request, lambda: real_send(adapter, request, *args, **options))
@@ -310,8 +310,12 @@ class Watch:
         def append_all(ledger: Ledger, drafts: Any) -> Any:
             return self._append(lambda: real_append(ledger, drafts))
 
+        def append_each(ledger: Ledger, drafts: Any) -> Any:
+            return self._append(lambda: real_each(ledger, drafts))
+
         patch.setattr(HTTPAdapter, "send", send)
         patch.setattr(Ledger, "append_all", append_all)
+        patch.setattr(Ledger, "append_each", append_each)
 
     def begin(self, *incidents: Incident) -> None:
         """A new run: nothing of it was seen."""
