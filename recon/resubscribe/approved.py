@@ -136,6 +136,12 @@ def read_approved(path: Path, *, encoding: str = "utf-8-sig") -> Approved:
     if not len(kept) and rows.count:
         raise refusal.refuse("the file has a header but all of its rows are blank.", "Fill it in and save it again.")
     refusal.stop()
+    # Most cells stand in many rows (reasons, names, dates): each text is there once.
+    texts: dict[str, str] = {}
+    columns = {
+        name: [value if value is None else texts.setdefault(value, value) for value in values]
+        for name, values in columns.items()
+    }
     read = tuple(
         ApprovedRow(line=refusal.line(row), **{name: columns[name][row] for name in columns})  # type: ignore[arg-type]
         for row in kept.tolist()

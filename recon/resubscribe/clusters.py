@@ -157,7 +157,7 @@ def _told(
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The rows of one system, each with what its own table tells, in the rows' order."""
     own = rows.filter(pc.equal(rows.column("system"), system))
-    place = pc.index_in(own.column("id"), value_set=pa.array(table.column(key)))
+    place = pc.index_in(own.column("id"), value_set=table.column(key).combine_chunks())
     if place.null_count:
         lacking = own.column("id").filter(pc.is_null(place))[0].as_py()
         raise UsageError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TICK = timedelta(microseconds=1)
+#: Cells that a reader remembers.
+_REMEMBERED = 4096
 _CLOCK = r"(?P<clock>[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?)"
 _ZONE = r"(?: ?(?P<zone>Z|[+-][0-9]{2}(?::?[0-9]{2})?))?"
 _ISO = re.compile(rf"(?P<YYYY>[12][0-9]{{3}})-(?P<MM>[0-9]{{2}})-(?P<DD>[0-9]{{2}})(?:[T ]{_CLOCK}{_ZONE})?")
@@ -81,6 +84,8 @@ def reader(date_format: str | None, zone: str) -> Reader:
         patterns.append(re.compile(rf"{body}(?:[T ]{_CLOCK}{_ZONE})?"))
     place = ZoneInfo(zone)
 
+    # The same dates come again and again: each is read, and held, once.
+    @lru_cache(maxsize=_REMEMBERED)
     def read(text: str) -> Moment | None:
         for pattern in patterns:
             found = pattern.fullmatch(text.strip().upper())

@@ -6,8 +6,8 @@ toolkit go through the same plan where that is asked for.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ from recon.resubscribe.sticking import reverting
 from recon.sources.discovery import on_contact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from recon.resubscribe.approved import Approved as ApprovedFile
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _STANDARD = "HasOptedOutOfEmail"
 _UNSUBSCRIBED = "unsubscribed"
+#: What a step tells of its record in the snapshot.
+_OF_PEOPLE = (_UNSUBSCRIBED, "updated_at")
+_OF_RECORDS = ("has_opted_out_of_email", "sales_opt_out", "modified_at", "account_id")
 
 #: Whoever is first can fail without harm: until both are done, the sync can only opt the person out again. Salesforce comes first, as
 #: its write is refused where somebody changed the record meanwhile.
@@ -79,12 +82,12 @@ def make_plan(
     Plan
         Sealed. `applicable` is false where there is nothing to do or a guard stops it.
     """
-    tables = _Before(people, records, targets)
     accepted, blocked = _sticking(checked.accepted, people, records, settings)
     cleared_clusters = {name for row in accepted for name in row.clusters}
-    steps = [step for row in accepted for step in _clears(row, tables)]
-    if actions is not None:
-        steps += _opt_outs(actions, cleared_clusters, tables)
+    opt_outs = [] if actions is None else _wanted(actions, cleared_clusters)
+    clears = ((member.system, member.id) for row in accepted for member in row.clears)
+    tables = _Before(people, records, targets, (*clears, *((each["system"], each["id"]) for each in opt_outs)))
+    steps = chain(chain.from_iterable(_clears(row, tables) for row in accepted), _opt_outs(opt_outs, tables))
     numbered = tuple(replace(step, number=place) for place, step in enumerate(steps, 1))
     out = pc.unique(merged.column("cluster").filter(merged.column("opted_out")))
     bounds = guards(
@@ -164,19 +167,41 @@ def _from_file(details: Mapping[str, Any], settings: Settings) -> tuple[str, ...
 
 
 class _Before:
-    """What stands in the snapshot about each record."""
+    """What stands in the snapshot about each of some records, `(system, id)`.
 
-    def __init__(self, people: pa.Table, records: pa.Table, targets: Mapping[str, tuple[str, ...]]) -> None:
-        self._people, self._records, self._targets = people, records, targets
+    It is kept as columns, and a row is made of them when it is asked for: a hundred thousand rows would take many times the room.
+    """
+
+    def __init__(
+        self,
+        people: pa.Table,
+        records: pa.Table,
+        targets: Mapping[str, tuple[str, ...]],
+        wanted: Iterable[tuple[str, str]],
+    ) -> None:
+        self._targets = targets
+        ids: dict[str, list[str]] = {"sales_connect": [], "salesforce": []}
+        for system, identity in wanted:
+            ids[system].append(identity)
+        self._columns: dict[str, dict[str, pa.Array]] = {}
         self._place: dict[str, dict[str, int]] = {}
+        for system, table, key, names in (
+            ("sales_connect", people, "person_id", _OF_PEOPLE),
+            ("salesforce", records, "record_id", _OF_RECORDS),
+        ):
+            these = pa.array(ids[system], pa.string())
+            rows = table.select([key, *names]).filter(pc.is_in(table.column(key), value_set=these)).combine_chunks()
+            self._columns[system] = {name: rows.column(name).combine_chunks() for name in names}
+            at = {name: place for place, name in enumerate(rows.column(key).to_pylist())}
+            self._place[system] = {identity: at[identity] for identity in ids[system]}
 
-    def fields(self, system: str, sobject: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    def fields(self, system: str, sobject: str, identity: str, row: Mapping[str, Any]) -> tuple[str, ...]:
         if system == "sales_connect":
             return (_UNSUBSCRIBED,)
         if row.get("account_id") is not None:
             if not self._targets.get("Account"):
                 raise UsageError(
-                    f"the Contact {row['record_id']} is a person account, which is written through its Account, and the user who pulled can't see the "
+                    f"the Contact {identity} is a person account, which is written through its Account, and the user who pulled can't see the "
                     "opt-out there.",
                     hint="Give the user Read and Edit on Account and on the opt-out field, then pull and plan again.",
                 )
@@ -186,11 +211,8 @@ class _Before:
         return self._targets[sobject]
 
     def row(self, system: str, identity: str) -> dict[str, Any]:
-        table, key = (self._people, "person_id") if system == "sales_connect" else (self._records, "record_id")
-        if system not in self._place:
-            self._place[system] = {name: place for place, name in enumerate(table.column(key).to_pylist())}
-        row: dict[str, Any] = table.slice(self._place[system][identity], 1).to_pylist()[0]
-        return row
+        place = self._place[system][identity]
+        return {name: column[place].as_py() for name, column in self._columns[system].items()}
 
     def values(self, system: str, row: Mapping[str, Any], fields: Sequence[str]) -> tuple[bool | None, ...]:
         if system == "sales_connect":
@@ -248,7 +270,7 @@ def _clears(row: AcceptedRow, tables: _Before) -> list[Step]:
 
 def _clear(member: Member, row: AcceptedRow, because: str, tables: _Before) -> Step:
     row_before = tables.row(member.system, member.id)
-    fields = tables.fields(member.system, member.object, row_before)
+    fields = tables.fields(member.system, member.object, member.id, row_before)
     return Step(
         number=1,
         person=member.cluster,
@@ -285,43 +307,39 @@ def _because(row: AcceptedRow) -> str:
     return text
 
 
-def _opt_outs(actions: pa.Table, cleared: set[str], tables: _Before) -> list[Step]:
-    """Steps for the opt-outs that the toolkit is to set; not for people that are being resubscribed."""
+def _wanted(actions: pa.Table, cleared: set[str]) -> list[dict[str, Any]]:
+    """The opt-outs that the toolkit is to set; not for people that are being resubscribed."""
     wanted = actions.filter(
         pc.and_(
             pc.equal(actions.column("fix"), "toolkit"),
             pc.or_(pc.invert(actions.column("opted_out")), pc.equal(actions.column("category"), "field_disagrees")),
         )
-    )
-    by_person: dict[str, list[Step]] = defaultdict(list)
-    for action in wanted.to_pylist():
-        if action["cluster"] in cleared:
-            continue
+    ).select(["system", "id", "object", "cluster", "explanation", "path"])
+    return [action for action in wanted.to_pylist() if action["cluster"] not in cleared]
+
+
+def _opt_outs(actions: Iterable[Mapping[str, Any]], tables: _Before) -> Iterator[Step]:
+    """Steps for opt-outs, all of one person together."""
+    order = sorted(actions, key=lambda action: (action["cluster"], _ORDER[action["system"]], action["id"]))
+    for action in order:
         system, sobject = action["system"], action["object"]
         row = tables.row(system, action["id"])
-        fields = tables.fields(system, sobject, row)
-        by_person[action["cluster"]].append(
-            Step(
-                number=1,
-                person=action["cluster"],
-                system=system,
-                object=sobject,
-                id=action["id"],
-                direction="set",
-                fields=fields,
-                before=tables.values(system, row, fields),
-                after=(True,) * len(fields),
-                modified_at=_time(row["updated_at" if system == "sales_connect" else "modified_at"]),
-                because=action["explanation"],
-                path=action["path"],
-                account=row.get("account_id"),
-            )
+        fields = tables.fields(system, sobject, action["id"], row)
+        yield Step(
+            number=1,
+            person=action["cluster"],
+            system=system,
+            object=sobject,
+            id=action["id"],
+            direction="set",
+            fields=fields,
+            before=tables.values(system, row, fields),
+            after=(True,) * len(fields),
+            modified_at=_time(row["updated_at" if system == "sales_connect" else "modified_at"]),
+            because=action["explanation"],
+            path=action["path"],
+            account=row.get("account_id"),
         )
-    return [
-        step
-        for person in sorted(by_person)
-        for step in sorted(by_person[person], key=lambda step: (_ORDER[step.system], step.id))
-    ]
 
 
 def _approval(row: AcceptedRow) -> Approval:
