@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MANIFEST_SCHEMA = 1
 _LIBRARIES = ("duckdb", "narwhals", "pandas", "pyarrow")
+#: What an engine is made of beside these.
+_LIBRARIES_OF = {"polars": ("polars",), "spark": ("pyspark",)}
 
 
 def new_run_id(clock: Clock) -> str:
@@ -187,6 +189,8 @@ def reconcile(
         result = compute(data.people, data.records, loaded, engine=chosen, answered=answered)
         task.advance(1)
         run = leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock)
+        # The session of an engine may outlive this run; what the run held in it must not.
+        chosen.release()
         task.advance(1)
     return run
 
@@ -214,7 +218,7 @@ def leave_run(
         "created_at": iso(clock.now()),
         "clock": "system" if isinstance(clock, SystemClock) else "set",
         "tool": {"recon": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in _LIBRARIES},
+        | {name: version(name) for name in (*_LIBRARIES, *_LIBRARIES_OF.get(result.engine.name, ()))},
         "engine": result.engine.name,
         **settings_in_force(loaded),
         "snapshot": data.snapshot,

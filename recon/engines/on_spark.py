@@ -96,8 +96,8 @@ class Spark:
             self._held = [each for each in self._held if each is not native]
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:
-        """Rows side by side, in the order of their numbers."""
-        return left.join(right, on=on, how="left").sort(on)
+        """Rows side by side, in the order of their numbers; held, as the right ones may be dropped then."""
+        return self.hold(left.join(right, on=on, how="left").sort(on))
 
     def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""

@@ -46,6 +46,8 @@ def session_here() -> Any:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.log.level": "ERROR",
+        # Where in Python an expression was written is asked for and sent to Java with every one: half of all calls, and our errors don't tell it.
+        "spark.python.sql.dataFrameDebugging.enabled": "false",
         "spark.sql.catalogImplementation": "in-memory",
         "spark.sql.session.timeZone": "UTC",
         # One machine: more parts than cores only cost.

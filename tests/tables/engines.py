@@ -7,6 +7,8 @@ A missing text must come in as missing. What everyone writes (row by row out of 
 from __future__ import annotations
 
 import functools
+import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
@@ -19,6 +21,8 @@ from recon.reconcile import reconcile
 from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from recon.settings import Settings
     from recon.tables import Table
     from tests.tables.reference import Row
@@ -106,6 +110,16 @@ class DuckDB:
         return frame.to_arrow_table()
 
 
+#: Settings of Spark that make queries of few rows fast.
+_FEW_ROWS = {
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.maxPlanStringLength": "0",
+}
+
+
 class Spark:
     """Frames of a session that the caller has: in a zone that is far from UTC and left out a day, and set up for few rows."""
 
@@ -126,21 +140,29 @@ class Spark:
 
     @functools.cached_property
     def session(self) -> Any:
-        # Java starts once for all tests; compiling code for queries of some rows takes longer than running them as they are.
+        # Java starts once for all tests; compiling code for queries of some rows takes longer than running them as they are, and so does
+        # compiling Java's own code as well as can be.
         from pyspark.sql import SparkSession
 
         assert SparkSession.getActiveSession() is None
+        os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         own = recon.engine.engine_named("spark")
         session = own.session  # type: ignore[attr-defined]
-        for name, value in {
-            "spark.sql.session.timeZone": "Pacific/Apia",
-            "spark.sql.adaptive.enabled": "false",
-            "spark.sql.shuffle.partitions": "2",
-            "spark.sql.codegen.wholeStage": "false",
-            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-        }.items():
+        for name, value in (_FEW_ROWS | {"spark.sql.session.timeZone": "Pacific/Apia"}).items():
             session.conf.set(name, value)
         return session
+
+    @contextmanager
+    def as_users_have_it(self) -> Iterator[None]:
+        """The session with Spark's own defaults: what most tests switch off for the sake of time."""
+        own = {name: self.session.conf.get(name) for name in _FEW_ROWS}
+        for name in own:
+            self.session.conf.unset(name)
+        try:
+            yield
+        finally:
+            for name, value in own.items():
+                self.session.conf.set(name, value)
 
 
 #: Another engine is one more line here.
@@ -151,7 +173,8 @@ LOCAL: dict[str, Engine] = {name: engine for name, engine in ENGINES.items() if 
 
 def run(engine: Engine, people: list[Row], records: list[Row], settings: Settings) -> tuple[list[Row], list[Row]]:
     """`merged` and `actions` as recon makes them on an engine, as dicts."""
-    result = reconcile(engine.send(table_of(people, PEOPLE)), engine.send(table_of(records, RECORDS)), settings)
+    frames = engine.send(table_of(people, PEOPLE)), engine.send(table_of(records, RECORDS))
+    result = reconcile(*frames, settings, engine=engine.own())
     return rows_of(engine.receive(result.merged), MERGED), rows_of(engine.receive(result.actions), ACTIONS)
 
 
