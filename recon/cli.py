@@ -46,6 +46,12 @@ class _Group(click.Group):
             )
             ctx.exit(1)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with its whole first sentence."""
+        rows = [(name, self.commands[name].get_short_help_str(200)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 def _debug(ctx: click.Context) -> None:
     if ctx.params.get("debug"):
@@ -214,9 +220,13 @@ def run(
         progress=progress(),
         say=say,
     )
-    page = result.folder / "compliance.html"
+    page, manifest = result.folder / "compliance.html", result.folder / "manifest.json"
+    if manifest.exists():
+        from recon.report.manifest import read_manifest
+        from recon.report.words import verdict
+
+        say(verdict(read_manifest(manifest)))
     say(str(page if page.exists() else result.folder))
-    manifest = result.folder / "manifest.json"
     if exit_code and manifest.exists() and json.loads(manifest.read_text("utf-8"))["rows"]["actions"]:
         click.get_current_context().exit(NEEDS_ACTION)
 

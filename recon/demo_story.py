@@ -326,7 +326,8 @@ def _nobody_else(accepted: list[Asked], before: Flags, after: Flags) -> str:
     changed = {uid for uid in before.keys() | after.keys() if before.get(uid) != after.get(uid)}
     if changed != meant or any(after[uid] for uid in meant):
         raise ReconError(f"{len(changed ^ meant)} records changed that were not to, or didn't that were")
+    persons = len(meant) // 2
     return (
-        f"{len(after):,} records compared: {len(meant) // 2} people may be mailed again, on both sides ({len(meant)} records); "
+        f"{len(after):,} records compared: {persons} {'person' if persons == 1 else 'people'} may be mailed again, on both sides ({len(meant)} records); "
         "nobody else changed."
     )

@@ -209,7 +209,8 @@ class Erasure:
         if self.entry is None:
             return ["There was nothing to erase."]
         return [
-            f"Erased {self.parts} personal parts and {self.actors} names; entry {self.entry.seq} says so.",
+            f"Erased {self.parts} personal part{'' if self.parts == 1 else 's'} and {self.actors} name{'' if self.actors == 1 else 's'}; "
+            f"entry {self.entry.seq} says so.",
             "The chain keeps pseudonyms, dates and codes: with the key of the pseudonyms they still lead to the person.",
             "Not erased: the approved CSV, snapshots, reports, exports and backups. They have to be dealt with where they lie.",
         ]

@@ -133,9 +133,9 @@ class Verification:
             if self.result is not Result.OK and (first is None or first > point.size):
                 lines.append(f"Entries 1 to {point.size} are as they were at checkpoint {name} of {point.time}.")
             if self.size > point.size:
-                lines.append(
-                    f"Entries {point.size + 1} to {self.size} came after that checkpoint: the next one will cover them."
-                )
+                one = self.size == point.size + 1
+                new = f"Entry {self.size}" if one else f"Entries {point.size + 1} to {self.size}"
+                lines.append(f"{new} came after that checkpoint: the next one will cover {'it' if one else 'them'}.")
         lines += [finding.message for finding in self.findings[:_SHOWN]]
         if len(self.findings) > _SHOWN:
             lines.append(f"... and {len(self.findings) - _SHOWN} more findings.")

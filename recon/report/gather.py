@@ -31,7 +31,7 @@ from recon.report.context import (
 )
 from recon.report.mask import Veil
 from recon.report.settings_rows import setting_groups, shown_value
-from recon.report.words import TITLES, banner, plural, sentence
+from recon.report.words import TITLES, banner, plural, verdict
 from recon.report.words_proof import proof_notes
 from recon.settings import ActionSettings, ClusterSettings, Settings, SyncSettings
 
@@ -105,15 +105,6 @@ def gather(
     )
     mailable = manifest.could_be_mailed
     to_act = mailable.toolkit + mailable.admin
-    people = mailable.people
-    verdict = sentence(
-        total=mailable.total if people is None else people.total,
-        tonight=mailable.tonight if people is None else people.tonight,
-        you=to_act if people is None else people.you,
-        nobody=mailable.nobody if people is None else people.nobody,
-        sync_enabled=manifest.tonight.enabled,
-        people=people is not None,
-    )
     return Report(
         title=settings.report.title,
         organisation=settings.report.organisation,
@@ -126,7 +117,7 @@ def gather(
         masked=settings.report.mask,
         report_above=_in_force(manifest, "clusters", ClusterSettings()).report_above,
         banner=banner(
-            verdict=verdict,
+            verdict=verdict(manifest),
             proof=proof.state,
             resubscribes=proof_notes(proof),
             to_act=to_act,

@@ -9,6 +9,8 @@ from recon.report.context import Banner, State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from recon.report.manifest import Manifest
+
 SYSTEMS = {"sales_connect": "Sales Connect", "salesforce": "Salesforce"}
 
 #: Categories in plain words; what they mean and what to do stands in `recon.categories`.
@@ -100,6 +102,20 @@ def sentence(*, total: int, tonight: int, you: int, nobody: int, sync_enabled: b
     elif nobody:
         parts.append(f"{number(nobody)} {'needs' if nobody == 1 else 'need'} nothing done")
     return start + ", ".join(parts) + "."
+
+
+def verdict(manifest: Manifest) -> str:
+    """The verdict on a run: `sentence` of its persons; of its records, where the run didn't count persons."""
+    mailable = manifest.could_be_mailed
+    counted = mailable if mailable.people is None else mailable.people
+    return sentence(
+        total=counted.total,
+        tonight=counted.tonight,
+        you=mailable.toolkit + mailable.admin if mailable.people is None else mailable.people.you,
+        nobody=counted.nobody,
+        sync_enabled=manifest.tonight.enabled,
+        people=mailable.people is not None,
+    )
 
 
 def banner(

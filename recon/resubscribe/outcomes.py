@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Result = Literal["done", "stale", "failed", "unprocessed", "worklist", "skipped_done"]
 #: A step with one of these needs nobody any more.
 SETTLED = frozenset({"done", "skipped_done"})
+_TOLD = {"skipped_done": "done already", "worklist": "on the worklist"}
 
 SUCCESS_FILE, FAILED_FILE, UNPROCESSED_FILE, APPLY_FILE = "success.csv", "failed.csv", "unprocessed.csv", "apply.json"
 _COLUMNS = (
@@ -101,8 +102,9 @@ class Applied:
 
     def lines(self) -> list[str]:
         """What was done and what wasn't, for people. Holds no address."""
-        said = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.counts.items())
-        lines = [f"{len(self.outcomes)} steps: {said or 'none'}"]
+        said = ", ".join(f"{count} {_TOLD.get(name, name)}" for name, count in self.counts.items())
+        number = len(self.outcomes)
+        lines = [f"{number} step{'' if number == 1 else 's'}: {said or 'none'}"]
         for each in self.outcomes:
             if not each.settled:
                 code = f" [{each.code}]" if each.code else ""

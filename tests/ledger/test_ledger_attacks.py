@@ -99,7 +99,7 @@ def test_entries_after_the_checkpoint_are_told(folder: Path, kept: Path, clock: 
         run_entry(ledger)
     found = verify(folder, [kept])
     assert found.exit_code == 0
-    assert "Entries 41 to 41 came after that checkpoint: the next one will cover them." in found.lines()
+    assert "Entry 41 came after that checkpoint: the next one will cover it." in found.lines()
 
 
 @pytest.mark.parametrize("with_checkpoint", [False, True])

@@ -149,7 +149,7 @@ def test_apply_carries_out_once(flow: Flow) -> None:
         assert not flow.rig.flag(f"salesforce:{record}")
     assert of(flow.plan("first").parent / "apply.json")["counts"] == {"done": 4}
     again = flow.apply("first")
-    assert (again.returncode, again.stdout) == (0, "4 steps: 4 skipped done\n  files in reports/first\n")
+    assert (again.returncode, again.stdout) == (0, "4 steps: 4 done already\n  files in reports/first\n")
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,7 @@ def test_a_person_is_erased_and_the_chain_stays_whole(flow: Flow, tmp_path: Path
         folder=home,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Erased 1 personal parts and 0 names; entry ")
+    assert done.stdout.startswith("Erased 1 personal part and 0 names; entry ")
     assert b"ada@buyer.example" not in (home / "ledger" / "ledger.db").read_bytes()
     shown = here(flow.rig, "ledger", "show", "ada@buyer.example", folder=home).stdout
     assert "personal part: erased" in shown
@@ -460,7 +460,7 @@ def test_after_the_night_it_is_verified_and_can_be_taken_back(tmp_path: Path) ->
         assert made.stdout.endswith("\nPlan: reports/r1-undo/plan.json\n")
         assert not rig.flag(f"salesforce:{ada[1]}")
         done = here(rig, "apply", "reports/r1-undo/plan.json", "--actor", ADMIN)
-        assert (done.returncode, done.stdout) == (0, "4 steps: 2 done, 2 skipped done\n  files in reports/r1-undo\n")
+        assert (done.returncode, done.stdout) == (0, "4 steps: 2 done, 2 done already\n  files in reports/r1-undo\n")
         assert all(
             rig.flag(uid)
             for person, record in (ada, bob)
