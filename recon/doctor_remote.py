@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -12,6 +11,7 @@ from recon.doctor_check import Check, failed, ok
 from recon.errors import ReconError, SourceError
 from recon.sources.discovery import ObjectFields, discover
 from recon.sources.gateway_client import GatewayClient
+from recon.sources.http import told_time
 from recon.sources.salesforce_session import connect
 
 if TYPE_CHECKING:
@@ -38,11 +38,9 @@ class _Dates:
 
     def note(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
         """Look at the Date of an answer."""
-        try:
-            date = parsedate_to_datetime(response.headers["Date"])
-        except (KeyError, ValueError, TypeError):
+        date = told_time(response.headers)
+        if date is None:
             return
-        date = date if date.tzinfo else date.replace(tzinfo=UTC)
         # Half a second: Date leaves fractions out. Half the way: it was written before it arrived.
         self.ahead = self._clock.now() - date - timedelta(seconds=0.5) - response.elapsed / 2
 

@@ -190,6 +190,7 @@ KINDS: dict[str, dict[str, Field]] = {
         ),
         "way": _may(CODE, "rest, bulk, gateway or worklist"),
         "job": _may(CODE, "the Bulk job"),
+        "system_at": _may(WHEN, "what time it was by the system's own clock just before"),
         "run_id": _may(CODE, "the run"),
         "actor": _may(NAME, "on whose behalf"),
     },

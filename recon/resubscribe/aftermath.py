@@ -76,8 +76,8 @@ def fate(case: Cleared, now: Now, star: Sequence[Now], closes: datetime | None) 
         return Fate("gone", f"The Lead was converted{contact}: look at that one.")
     if now.gone is not None:
         return Fate("gone", _GONE[now.gone])
-    # Clocks of two systems and whole seconds: what happened in the second of the write counts as after it.
-    since = case.began_at.replace(microsecond=0)
+    # Whole seconds: what happened in the second of the write counts as after it.
+    since = (case.since or case.began_at).replace(microsecond=0)
     if now.out and not (now.is_person and not now.carries and now.at is not None and now.at < since):
         return _undone(now, star, since)
     more = " An unsubscribe of one sales user stands, which is that user's to remove." if now.out else ""

@@ -6,7 +6,7 @@ consented after it: that opt-out is no reason to opt the person out again.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from recon.clock import Clock
     from recon.ledger import Entry, Ledger
     from recon.settings import Settings
+
+#: How far two clocks are apart at most.
+_CLOCKS = timedelta(hours=1)
 
 
 def answered_leads(
@@ -83,4 +86,5 @@ def _covers(verdict: Entry, row: dict[str, Any]) -> bool:
     if row["opted_out_at"] is not None:
         newest = verdict.data.get("opted_out_at")
         return newest is not None and row["opted_out_at"].replace(microsecond=0) <= datetime.fromisoformat(newest)
-    return row["modified_at"] is not None and row["modified_at"] <= datetime.fromisoformat(verdict.at)
+    # The verdict's time is of this machine's clock, the Lead's of Salesforce's: in doubt it was changed afterwards.
+    return row["modified_at"] is not None and row["modified_at"] <= datetime.fromisoformat(verdict.at) - _CLOCKS

@@ -214,6 +214,8 @@ class Run:
         bulk = BulkSteps(jobs, systems.salesforce, self._evidence, rows)
         self._notes = bulk.notes
         bulk.go_on(self._plan.steps)
+        for steps in persons:
+            carrier.put_back_owed(steps)
         waiting = sum(
             step.system == "salesforce" and not self._evidence.state(Task(step)).final for step in self._plan.steps
         )
@@ -241,10 +243,11 @@ class Run:
         try:
             locked = open_persons
             for attempt in range(settings.retries + 1):
+                looked_at = self._connection.server_time if self._connection is not None else None
                 seen = systems.read([step for of_person in locked for step in carrier.looked_at(of_person)])
                 tasks = [task for of_person in locked for task in carrier.review(of_person, seen)]
                 tasks = [task for task in tasks if task.step.system == "salesforce"]
-                bulk.write(tasks, seen)
+                bulk.write(tasks, seen, looked_at)
                 for task in tasks:
                     state = self._evidence.state(task)
                     if state.result == "unprocessed":
@@ -255,15 +258,8 @@ class Run:
                     break
                 if attempt < settings.retries:
                     self._sleep(settings.backoff_seconds * 2**attempt)
-            cleared = [
-                step
-                for of_person in open_persons
-                for step in of_person
-                if step.system == "salesforce" and step.direction == "clear"
-            ]
-            histories = systems.salesforce.histories(cleared)
             for of_person in open_persons:
-                carrier.overwritten(of_person, histories)
+                carrier.put_back_owed(of_person)
             return systems.salesforce.read(step for step in steps if step.system == "salesforce")
         except SourceError as error:
             for of_person in open_persons:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from recon.errors import IncompletePull
 from recon.resubscribe.answers import RETRYABLE, STALE
 from recon.resubscribe.bulk_update import ENDED, BulkUpdate, Results, Row, RowResult, rows_at_most
-from recon.resubscribe.steps_evidence import BULK, Task
+from recon.resubscribe.staleness import opted_out_since
+from recon.resubscribe.steps_evidence import BULK, NEWER_OPT_OUT, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from recon.resubscribe.live import LiveSalesforce, Seen
     from recon.resubscribe.plan_file import Step
@@ -61,7 +63,7 @@ class BulkSteps:
             else:
                 self._collect(job_id, tasks)
 
-    def write(self, tasks: Sequence[Task], seen: Mapping[str, Seen]) -> None:
+    def write(self, tasks: Sequence[Task], seen: Mapping[str, Seen], looked_at: datetime | None = None) -> None:
         """Write tasks: jobs for each object and set of fields, one after the other, and none larger than it may be.
 
         Salesforce writes a job's batches at the same time, and each write of a Contact locks its Account. So those of one Account stand together.
@@ -70,6 +72,8 @@ class BulkSteps:
         ----------
         seen
             The records as they were read just now, by `Step.key`.
+        looked_at
+            What time it was by Salesforce's clock before they were read.
 
         Raises
         ------
@@ -83,14 +87,18 @@ class BulkSteps:
             of_group.sort(key=lambda task: (_account(task, seen), task.step.written[1]))
             for part in _parts(of_group, rows_at_most(fields, self._rows)):
                 job_id = self._jobs.prepare(sobject, fields, [Row(task.step.written[1], task.after) for task in part])
-                self._evidence.intend_job(part, job_id)
+                self._evidence.intend_job(part, job_id, looked_at)
                 if self._jobs.close(job_id):
                     self._collect(job_id, part)
                 else:
                     self._evidence.conclude_all([(task, "unprocessed", "JOB_NOT_STARTED", True) for task in part])
 
     def _collect(self, job_id: str, tasks: Sequence[Task]) -> None:
-        """Wait for a job and say what became of each of its tasks."""
+        """Wait for a job and say what became of each of its tasks.
+
+        A job knows no precondition: whether somebody opted a record out between the last look at it and the job is for its history to tell.
+        That is asked before anything is said, so that a run that was killed asks again.
+        """
         state = self._jobs.wait(job_id)
         if state is not None and state not in ENDED:
             return  # still running: the intents stay open, and the next run looks again
@@ -98,7 +106,7 @@ class BulkSteps:
         untold = [task for task in tasks if task.step.written[1] not in told.rows]
         # A row that no result names may have been written all the same, and so may one that two name: the record tells.
         seen = self._salesforce.read([task.step for task in untold]) if untold else {}
-        results = []
+        results: list[tuple[Task, str, str | None, bool]] = []
         for task in tasks:
             now = seen.get(task.step.key)
             if now is None:
@@ -108,7 +116,27 @@ class BulkSteps:
             else:
                 code = "JOB_CONTRADICTS_ITSELF" if task.step.written[1] in told.twice else "JOB_SAYS_NOTHING"
                 results.append((task, "unprocessed", code, True))
-        self._evidence.conclude_all(results)
+        overwritten = self._overwritten([task for task, result, *_ in results if result == "done" and task.clears])
+        self._evidence.conclude_all(
+            [
+                (task, result, NEWER_OPT_OUT if task.label in overwritten else code, retryable)
+                for task, result, code, retryable in results
+            ]
+        )
+
+    def _overwritten(self, tasks: Sequence[Task]) -> set[int | str]:
+        """The tasks, by label, that took away an opt-out of somebody who opted out meanwhile."""
+        histories = self._salesforce.histories(task.step for task in tasks) if tasks else {}
+        dark = sum(histories.get(task.step.key) is None for task in tasks)
+        if dark:
+            self.notes.append(
+                f"Of {dark} records the history can't be read: whether anybody opted out between the last look at them and the job isn't known."
+            )
+        return {
+            task.label
+            for task in tasks
+            if opted_out_since(task.step, histories.get(task.step.key), self._evidence.state(task).system_at)
+        }
 
     def _results(self, job_id: str, tasks: Sequence[Task]) -> Results:
         """A job's results held against what was sent; what is wrong with them is noted."""

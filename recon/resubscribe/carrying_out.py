@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from recon.resubscribe.answers import Answer
-    from recon.resubscribe.live import Change, Seen
+    from recon.resubscribe.live import Seen
     from recon.resubscribe.plan_file import Step
     from recon.resubscribe.steps_evidence import State, StepsEvidence
     from recon.resubscribe.systems import Systems, Writer
@@ -170,7 +170,7 @@ class Carrier:
                 if self._why_not(task, seen[task.step.key]) == NEWER_OPT_OUT:
                     self._put_back(clears)
             self._one(task, seen.get(task.step.key))
-            if self._slipped_in(task, seen.get(task.step.key)):
+            if self._state(task).code == NEWER_OPT_OUT:
                 self._put_back(clears)
                 self._leave(waiting, {task.label: NEWER_OPT_OUT}, seen)
                 return
@@ -185,10 +185,12 @@ class Carrier:
         Of a record that nobody changed since the snapshot it need not be asked: any change gives that another second.
         """
         step, state, salesforce = task.step, self._state(task), self._systems.salesforce
-        if step.system != "salesforce" or state.result != "done" or salesforce is None:
+        if step.system != "salesforce" or not task.clears or salesforce is None:
             return False
         unmoved = seen is not None and seen.modified_at is not None and iso(seen.modified_at) == step.modified_at
-        return not (unmoved and state.attempts == 1) and opted_out_since(step, salesforce.history(step))
+        if unmoved and state.attempts == 1:
+            return False
+        return opted_out_since(step, salesforce.history(step), state.system_at)
 
     def _ready(self, clears: Sequence[Task], waiting: Sequence[Task], seen: Mapping[str, Seen]) -> list[Task]:
         """The clears that may be written now: all that are waiting, or none."""
@@ -214,14 +216,17 @@ class Carrier:
         """Why no clear of this task's person may be begun, as far as this task tells."""
         state = self._state(task)
         if state.result == "done":
-            set_again = now is not None and set_since(task, now, state.at)
-            return NEWER_OPT_OUT if set_again else None
+            set_again = now is not None and set_since(task, now, state.system_at or state.at)
+            return NEWER_OPT_OUT if set_again or state.code == NEWER_OPT_OUT else None
         if state.final:
             return "person_failed" if state.result == "failed" else "person_stale"
         if self._in_job(task) or task.label in self._unsure:
             return "person_failed"
-        if self._on_worklist(task) or self._found(task, now):
+        if self._on_worklist(task):
             return None
+        if self._found(task, now):
+            # Unless nobody could look whether somebody opted out meanwhile.
+            return "person_failed" if task.label in self._unsure else self._state(task).code
         return self._why_not(task, now)
 
     def _leave(
@@ -242,22 +247,6 @@ class Carrier:
                 self._unsure[task.label] = untried(
                     task.step, "person_failed", "Another record of the same person was not done: mend that first."
                 )
-
-    def overwritten(self, steps: Sequence[Step], histories: Mapping[str, Sequence[Change] | None]) -> None:
-        """Put back what a Bulk job took away from a person that opted out between the last look and the job.
-
-        A job knows no precondition, so that is looked for in the records' history afterwards. Errors as `person`.
-        """
-        clears = [Task(step) for step in steps if step.direction == "clear"]
-        for task in clears:
-            state = self._state(task)
-            if (
-                state.result == "done"
-                and state.way == BULK
-                and opted_out_since(task.step, histories.get(task.step.key))
-            ):
-                self._put_back(clears)
-                return
 
     def _put_back(self, clears: Sequence[Task]) -> None:
         """Set the opt-outs again that this plan took away, in this run or an earlier one, before anything else is said."""
@@ -280,10 +269,10 @@ class Carrier:
         ours = False
         writer = self._systems.writers[task.step.system]
         for attempt in range(self._retries[task.step.system] + 1):
-            self._evidence.intend(task, way)
+            self._evidence.intend(task, way, writer.server_time)
             answer = writer.write(task, seen)
             if answer.done:
-                self._evidence.conclude(task, "done", was=seen.values, now=task.after)
+                self._written(task, seen.values, seen)
                 break
             if answer.stale is not None:
                 self._evidence.conclude(task, "stale", was=seen.values, now=None, code=answer.stale)
@@ -319,7 +308,7 @@ class Carrier:
     def _after_try(self, task: Task, seen: Seen, answer: Answer, *, ours: bool) -> bool:
         """Judge a try by the record as it is now; returns whether it is settled. `ours`: one of the tries may have been made late."""
         if ours and is_so(task, seen):
-            self._evidence.conclude(task, "done", was=task.before, now=task.after, found=True)
+            self._written(task, task.before, None)
             return True
         stale = self._why_not(task, seen)
         if stale is not None:
@@ -344,12 +333,40 @@ class Carrier:
         return stale is not None
 
     def _found(self, task: Task, seen: Seen | None) -> bool:
-        """Close an intent that a crash left open where what it was to write is there."""
+        """Close an intent that a crash left open where what it was to write is there; returns whether it is."""
         state = self._state(task)
         if state.open is None or seen is None or not is_so(task, seen):
             return False
-        self._evidence.conclude(task, "done", was=task.before, now=task.after, found=True)
+        self._written(task, task.before, None)
         return True
+
+    def _written(self, task: Task, was: tuple[bool | None, ...], seen: Seen | None) -> None:
+        """Say that a task is done, and whether that overwrote an opt-out.
+
+        That is asked before anything is said: a run that was killed in between finds the intent open, and asks again.
+
+        Parameters
+        ----------
+        was
+            The values before.
+        seen
+            The record as it was seen just before it was written; None where it was found written.
+        """
+        try:
+            slipped_in = self._slipped_in(task, seen)
+        except SourceError as error:
+            self._unsure[task.label] = Outcome(
+                task.step.number,
+                task.step.key,
+                "failed",
+                retryable=True,
+                code="history_unread",
+                message=f"It was written. Whether the person opted out just before isn't known: {error.message} Apply the same plan again: it looks.",
+                at=self._evidence.now(),
+            )
+            return
+        code = NEWER_OPT_OUT if slipped_in else None
+        self._evidence.conclude(task, "done", was=was, now=task.after, code=code, found=seen is None)
 
     def _why_not(self, task: Task, seen: Seen | None) -> str | None:
         if task.clears and self._evidence.verdict(task.step) is None:

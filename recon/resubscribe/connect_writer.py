@@ -10,6 +10,8 @@ from recon.resubscribe.answers import Answer, json_of, no_answer, of_status, pla
 from recon.sources.gateway_client import placed
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from recon.resubscribe.live import Seen
     from recon.resubscribe.steps_evidence import Task
     from recon.settings import GatewaySettings
@@ -46,6 +48,11 @@ class ConnectWriter:
             # Either the person is gone or the path is wrong: reading the person tells.
             return Answer(retry=True, code=f"HTTP_{response.status_code}")
         return of_status(response, _code(json_of(response)))
+
+    @property
+    def server_time(self) -> datetime | None:
+        """See `recon.resubscribe.systems.Writer`."""
+        return self._client.server_time
 
     def renew(self) -> None:
         """Nothing: a gateway has no session."""

@@ -16,6 +16,8 @@ from recon.resubscribe.answers import Answer, json_of, no_answer, of_status
 from recon.sources.salesforce_session import error_code
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from recon.resubscribe.live import Seen
     from recon.resubscribe.steps_evidence import Task
     from recon.sources.salesforce_session import Connection
@@ -52,6 +54,11 @@ class SalesforceWriter:
         except requests.RequestException as error:
             return no_answer(error)
         return of_status(response, error_code(json_of(response)))
+
+    @property
+    def server_time(self) -> datetime | None:
+        """See `recon.resubscribe.systems.Writer`."""
+        return self._connection.server_time
 
     def renew(self) -> None:
         """Log in again.

@@ -113,12 +113,19 @@ def _record(task: Task, seen: Seen, history: Callable[[], list[Change] | None]) 
     return NEWER_OPT_OUT if opted_out_since(task.step, changes) else None
 
 
-def opted_out_since(step: Step, changes: Sequence[Change] | None) -> bool:
-    """Whether a record's history tells of an opt-out that is newer than the one that the plan knew of."""
-    known = _text_time(step.opted_out_at)
-    if known is None or changes is None:
-        return False
-    return any(change.value is not False and change.at.replace(microsecond=0) > known for change in changes)
+def opted_out_since(step: Step, changes: Sequence[Change] | None, looked_at: str | None = None) -> bool:
+    """Whether a record's history tells of an opt-out that is newer than the one that the plan knew of.
+
+    Parameters
+    ----------
+    looked_at
+        When the record was looked at last, by the system's own clock. Where the plan knew of no date, an opt-out since then is a newer one.
+    """
+    known, looked = _text_time(step.opted_out_at), _text_time(looked_at)
+    outs = [change.at.replace(microsecond=0) for change in changes or () if change.value is not False]
+    if known is None:
+        return looked is not None and any(at >= looked for at in outs)
+    return any(at > known for at in outs)
 
 
 def _second(at: datetime | None) -> datetime | None:

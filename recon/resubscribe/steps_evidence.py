@@ -7,6 +7,7 @@ in the ledger, `<number>.resuppress`.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from recon.ledger import Draft, kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from recon.clock import Clock
     from recon.ledger import Entry, Ledger
@@ -67,6 +69,8 @@ class State:
         The last intent, where it has no outcome yet: its number in the ledger.
     way, job
         Of the last intent.
+    system_at
+        What time it was by the system's own clock when that was begun; None where it didn't tell.
     result, code, retryable, at, found
         Of the last outcome, where the last intent has one.
     """
@@ -75,6 +79,7 @@ class State:
     open: int | None = None
     way: str | None = None
     job: str | None = None
+    system_at: str | None = None
     result: str | None = None
     code: str | None = None
     retryable: bool = False
@@ -111,7 +116,7 @@ class StepsEvidence:
         self._actor = ledger.actor(actor)
         self._addresses = addresses
         self._states: dict[int | str, State] = {}
-        self._verdicts = _verdicts(ledger, plan)
+        self._allowed = _allowed(ledger, plan)
         by_seq: dict[int, State] = {}
         for entry in ledger.each_of_plan(plan.hash):
             if entry.kind == kinds.INTENT:
@@ -128,8 +133,7 @@ class StepsEvidence:
 
         None where there is none for the step's line, the newest one doesn't accept, or it is about other records.
         """
-        seq, records = (None, ()) if step.row is None else self._verdicts.get(step.row, (None, ()))
-        return None if seq is None or self._ledger.names.of(step.key).isdisjoint(records) else seq
+        return self._allowed.get(step.number)
 
     def run(self, counts: Mapping[str, int]) -> None:
         """Say that this plan is being applied, before the first write."""
@@ -137,17 +141,23 @@ class StepsEvidence:
         data = {"run_id": plan.run_id, "job": "apply", "actor": self._actor, "settings": plan.settings_sha256}
         self._ledger.append(kinds.RUN, {**data, "snapshot": plan.snapshot, "counts": dict(counts)})
 
-    def intend(self, task: Task, way: str) -> int:
-        """Say what is going to be written; returns the entry's number. An intent that is open is used again."""
+    def intend(self, task: Task, way: str, system_at: datetime | None = None) -> int:
+        """Say what is going to be written; returns the entry's number. An intent that is open is used again.
+
+        Parameters
+        ----------
+        system_at
+            What time it is by the system's own clock, as it told last.
+        """
         state = self.state(task)
         if state.open is None:
-            self._opened(self._ledger.append(kinds.INTENT, self._intent(task, way, None)))
+            self._opened(self._ledger.append(kinds.INTENT, self._intent(task, way, None, system_at)))
         assert state.open is not None
         return state.open
 
-    def intend_job(self, tasks: Sequence[Task], job: str) -> None:
-        """Say what a Bulk job is going to write: all of it, or nothing."""
-        drafts = [Draft(kinds.INTENT, self._intent(task, BULK, job)) for task in tasks]
+    def intend_job(self, tasks: Sequence[Task], job: str, system_at: datetime | None = None) -> None:
+        """Say what a Bulk job is going to write: all of it, or nothing. `system_at` as for `intend`."""
+        drafts = [Draft(kinds.INTENT, self._intent(task, BULK, job, system_at)) for task in tasks]
         for entry in self._ledger.append_all(drafts):
             self._opened(entry)
 
@@ -204,7 +214,7 @@ class StepsEvidence:
         state = self._states.setdefault(entry.data["step"], State())
         state.attempts += 1
         state.open = entry.seq
-        state.way, state.job = entry.data.get("way"), entry.data.get("job")
+        state.way, state.job, state.system_at = (entry.data.get(name) for name in ("way", "job", "system_at"))
         state.result = state.code = state.at = None
         return state
 
@@ -212,7 +222,7 @@ class StepsEvidence:
         data = entry.data
         if state.open == data["intent"]:
             state.open = None
-        state.result, state.code, state.at = data["result"], data.get("code"), entry.at
+        state.result, state.code, state.at = data["result"], data.get("code"), sys.intern(entry.at)
         state.retryable, state.found = bool(data.get("retryable")), bool(data.get("found"))
         return state
 
@@ -230,7 +240,7 @@ class StepsEvidence:
             "run_id": self._plan.run_id,
         }
 
-    def _intent(self, task: Task, way: str, job: str | None) -> dict[str, Any]:
+    def _intent(self, task: Task, way: str, job: str | None, system_at: datetime | None) -> dict[str, Any]:
         return self._common(task) | {
             "from": shown(task.before),
             "to": shown(task.after),
@@ -238,6 +248,7 @@ class StepsEvidence:
             "verdict": self.verdict(task.step) if task.clears else None,
             "way": way,
             "job": job,
+            "system_at": None if system_at is None else iso(system_at),
             "actor": self._actor,
         }
 
@@ -270,12 +281,19 @@ def shown(values: Sequence[bool | None]) -> bool | str | None:
     return "+".join({True: "true", False: "false", None: "null"}[value] for value in values)
 
 
-def _verdicts(ledger: Ledger, plan: Plan) -> dict[int, tuple[int, tuple[str, ...]]]:
-    """Line -> the newest verdict on it, where that one accepts: its number in the ledger, and the records that it names."""
-    newest: dict[int, tuple[int, tuple[str, ...]]] = {}
+def _allowed(ledger: Ledger, plan: Plan) -> dict[int, int]:
+    """Step -> the newest verdict on its line, where that one accepts and names the step's record: numbers in the plan and in the ledger."""
+    steps: dict[int, list[Step]] = {}
+    for step in plan.steps:
+        if step.row is not None:
+            steps.setdefault(step.row, []).append(step)
+    found: dict[int, int] = {}
     for entry in ledger.each_of_file(plan.approved.sha256) if plan.approved is not None else ():
-        if entry.kind == kinds.VERDICT:
-            newest.pop(entry.data["row"], None)
-            if entry.data["verdict"] == "accepted":
-                newest[entry.data["row"]] = entry.seq, tuple(entry.data.get("records", ()))
-    return newest
+        if entry.kind != kinds.VERDICT:
+            continue
+        for step in steps.get(entry.data["row"], ()):
+            found.pop(step.number, None)
+            named = not ledger.names.of(step.key).isdisjoint(entry.data.get("records", ()))
+            if named and entry.data["verdict"] == "accepted":
+                found[step.number] = entry.seq
+    return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from recon.resubscribe.answers import Answer
     from recon.resubscribe.live import LivePeople, LiveSalesforce, Seen
@@ -18,6 +19,11 @@ class Writer(Protocol):
     """Writes one record of one system."""
 
     way: str
+
+    @property
+    def server_time(self) -> datetime | None:
+        """What time it was by the system's own clock when it answered last; None where it doesn't tell."""
+        ...
 
     def write(self, task: Task, seen: Seen) -> Answer:
         """Write a task's values, once."""

@@ -10,10 +10,20 @@ from urllib.parse import quote, urlsplit
 import requests
 
 from recon.errors import AccessRefused, SettingsError, SourceError
-from recon.sources.http import ReadingAdapter, broke_off, broken, checked_address, is_loopback, new_session, secret
+from recon.sources.http import (
+    ReadingAdapter,
+    broke_off,
+    broken,
+    checked_address,
+    is_loopback,
+    new_session,
+    secret,
+    told_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from recon.settings import GatewaySettings
 
@@ -27,6 +37,8 @@ class GatewayClient:
         Where the gateway is, and how its answers look.
     host
         The gateway's host, for people to read.
+    server_time
+        What time it was by the gateway's clock when it answered last; None where no answer told.
 
     Raises
     ------
@@ -63,6 +75,8 @@ class GatewayClient:
         self._session = new_session(self._adapter, plain_http=self._base if is_loopback(self._base) else None)
         self._session.headers["Authorization"] = f"Bearer {token}"
         self._session.headers["Accept"] = "application/json"
+        self.server_time: datetime | None = None
+        self.on_answer(self._note)
 
     @property
     def calls(self) -> int:
@@ -77,6 +91,9 @@ class GatewayClient:
     def on_answer(self, look: Callable[[requests.Response], None]) -> None:
         """Have every answer looked at, like its Date."""
         self._session.hooks["response"].append(lambda response, *_args, **_kwargs: look(response))
+
+    def _note(self, response: requests.Response) -> None:
+        self.server_time = told_time(response.headers) or self.server_time
 
     def close(self) -> None:
         """Close the connections."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import time
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -23,6 +25,7 @@ from recon.sources.calls import Tally, plain_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
     from typing import Self
 
@@ -221,6 +224,15 @@ def equip(session: requests.Session, adapter: ReadingAdapter) -> None:
     if session.auth is None:
         # Without an auth of its own, requests takes one from ~/.netrc and overwrites the Authorization header with it.
         session.auth = _authorised_by_header
+
+
+def told_time(headers: Mapping[str, str]) -> datetime | None:
+    """What time it was by the clock of the system that answered, in UTC and whole seconds; None where its answer has no usable Date."""
+    try:
+        at = parsedate_to_datetime(headers["Date"])
+        return at.replace(tzinfo=at.tzinfo or UTC).astimezone(UTC)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
 
 
 def asked_wait(headers: Mapping[str, str]) -> float:

@@ -34,11 +34,13 @@ from recon.sources.http import (
     is_loopback,
     new_session,
     no_answer,
+    told_time,
 )
 from recon.sources.salesforce_login import CODE, SANDBOX_HOST, is_salesforce, log_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from recon.settings import SalesforceSettings
@@ -69,6 +71,8 @@ class Connection:
         A hash that tells this org and user from others; of the host and the user's name where the login doesn't tell more.
     api_usage
         What Salesforce said last about the day's API calls, like "18/15000"; an estimate that lags behind. None before the first answer.
+    server_time
+        What time it was by Salesforce's clock when it answered last; None where no answer told.
     """
 
     def __init__(
@@ -95,11 +99,12 @@ class Connection:
         else:
             self._session = session
             equip(session, self._adapter)
-        self._session.hooks["response"].append(self._note_usage)
+        self._session.hooks["response"].append(self._note)
         self._logins = 0
         self._lock = threading.RLock()
         self._told_identity: str | None = None
         self.api_usage: str | None = None
+        self.server_time: datetime | None = None
         self.client: Salesforce
         self.host: str
         try:
@@ -130,7 +135,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connections; a caller's session is left open. The login itself ends by its own time-out."""
-        self._session.hooks["response"].remove(self._note_usage)
+        self._session.hooks["response"].remove(self._note)
         if self._own:
             self._session.close()
 
@@ -268,7 +273,8 @@ class Connection:
         )
         return response
 
-    def _note_usage(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
+    def _note(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
+        self.server_time = told_time(response.headers) or self.server_time
         found = re.match(r"api-usage=(\d+/\d+)", response.headers.get("Sforce-Limit-Info", ""))
         if found:
             self.api_usage = found.group(1)

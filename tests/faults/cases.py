@@ -409,6 +409,19 @@ CASES = [
         ends="ann_out",
     ),
     Case(
+        "history-away",
+        Side((fault("status", status=503, query="FROM LeadHistory", times="always"),), 1, BUSY),
+        Side(
+            (
+                # Edited just before it is read, so that the same second may hold more: history is asked twice before the write, and once after it.
+                fault("change", change="edit", record="<ann_lead>", path=QUERY),
+                fault("status", status=503, query="FROM LeadHistory", after=2, times="always"),
+            ),
+            3,
+            "Whether the person opted out just before isn't known",
+        ),
+    ),
+    Case(
         "page-2",
         Side((fault("status", status=500, path=r"/query/\w+-3"),)),
         Side((fault("status", status=500, path=r"/query/\w+-3"),), met=False),

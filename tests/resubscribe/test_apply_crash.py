@@ -16,7 +16,8 @@ import pytest
 
 from recon.clock import iso
 from recon.ledger import verify
-from tests.resubscribe.apply_world import ACTOR, ApplyWorld, Fault, Workspace
+from recon.sandbox.salesforce import records
+from tests.resubscribe.apply_world import ACTOR, STANDARD, ApplyWorld, Fault, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,6 +169,18 @@ def click_between(world: ApplyWorld) -> None:
     )
 
 
+def slips_in(world: ApplyWorld, request: str, skip: int) -> None:
+    """Ann's Lead was edited in this very second, so no precondition sees that somebody clears and sets its opt-out just before a request."""
+    lead = world.ids.ann_lead
+    records.update_record(world.store, "Lead", lead, {"FirstName": "Anna"})
+
+    def act() -> None:
+        records.update_record(world.store, "Lead", lead, {STANDARD: False})
+        records.update_record(world.store, "Lead", lead, {STANDARD: True})
+
+    world.salesforce.faults.append(Fault("PATCH", request, "act", skip=skip, action=act))
+
+
 PARTS = ("state", "outcomes", "entries", "files")
 
 
@@ -199,6 +212,30 @@ def test_every_boundary_where_an_opt_out_is_put_back(world: ApplyWorld, children
     first = next(place for place, name in enumerate(boundaries, 1) if name == "before intent 3")
     for deadly in range(first, len(boundaries) + 1):
         ends_alike(rehearsal, whole, deadly)
+
+
+@pytest.mark.parametrize("way", ["rest", "bulk"])
+def test_an_opt_out_that_slipped_in_is_looked_for_by_the_next_run(
+    world: ApplyWorld, children: Children, folder: Path, way: str
+) -> None:
+    """Killed after the write and before the look for it, or between the look and the putting back."""
+    lead, request = world.ids.ann_lead, "/jobs/ingest" if way == "bulk" else f"/sobjects/Lead/{world.ids.ann_lead}"
+    # Contacts have a job of their own, which is the first one.
+    above, skip = (0, 1) if way == "bulk" else (2000, 0)
+    rehearsal = Rehearsal(
+        world, children, folder, lambda world: slips_in(world, request, skip), salesforce={"bulk_updates_above": above}
+    )
+    whole = rehearsal.trial(None)
+    put_back = ("stale", "newer_opt_out")
+    assert [each[1:] for each in whole["outcomes"]] == [put_back, put_back, ("stale", "person_stale"), ("done", None)]
+    assert whole["state"]["flags"][lead]
+    boundaries = whole["boundaries"]
+    back = boundaries.index("before intent 1.resuppress") + 1
+    told = boundaries.index("after outcome 2") + 1
+    wrote = max(n for n, name in enumerate(boundaries[:told], 1) if name.startswith("after PATCH") and request in name)
+    assert wrote < told < back
+    for deadly in range(wrote, back + 1):
+        ends_alike(rehearsal, whole, deadly, ("state", "outcomes", "files"))
 
 
 def test_a_click_while_nothing_runs_wins_whenever_it_comes(world: ApplyWorld, children: Children, folder: Path) -> None:
