@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import pyarrow as pa
 
+from recon.engines.deferred import deferred, held
 from recon.engines.shape import fit, from_pandas, not_strings, plain, unfit
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ class DuckDB:
         UsageError
             If a required column is absent, or a value can't be cast.
         """
+        return self._framed(self._conformed(relation, table))
+
+    def _conformed(self, relation: duckdb.DuckDBPyRelation, table: Table) -> duckdb.DuckDBPyRelation:
         kinds = dict(zip(relation.columns, relation.types, strict=True))
         parts = []
         for column in table:
@@ -96,28 +100,25 @@ class DuckDB:
                 raise unfit(table, ValueError(f"{table.name}: the required column {column.name!r} is absent"))
             else:
                 parts.append(f'CAST(NULL AS {_TYPES[column.kind]}) AS "{column.name}"')
-        frame: Frame = nw.from_native(relation.project(", ".join(parts)))
-        return frame
+        return relation.project(", ".join(parts))
 
     def bring(self, table: pa.Table) -> Frame:
         """An Arrow table as a table of the connection."""
-        frame: Frame = nw.from_native(self._keep(self.connection.from_arrow(table)))
-        return frame
+        return self._framed(self._keep(self.connection.from_arrow(table)))
 
     def number(self, frame: Frame, by: list[str], name: str) -> Frame:
         """Number the rows in an order, from 0.
 
         Rows of a table that was written in an order know their place in it; a window over all rows would be slower by half.
         """
-        held = self._keep_in_order(frame.to_native(), by)
-        numbered: Frame = nw.from_native(self.connection.table(held).project(f'rowid AS "{name}", *'))
-        self._held[held] = numbered.to_native()
+        kept = self._keep_in_order(frame.to_native(), by)
+        numbered = self._framed(self.connection.table(kept).project(f'rowid AS "{name}", *'))
+        self._held[kept] = numbered.to_native()
         return numbered
 
     def hold(self, frame: Frame) -> Frame:
         """The same rows as a table of the connection."""
-        held: Frame = nw.from_native(self._keep(frame.to_native()))
-        return held
+        return self._framed(self._keep(frame.to_native()))
 
     def release(self, *keep: Frame) -> None:
         """Drop the tables of all held frames but these."""
@@ -137,14 +138,13 @@ class DuckDB:
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:
         """Rows side by side: both are tables in the order of their numbers, so no join is needed to bring them together."""
-        held = self._keep_in_order(right.to_native(), [on])
+        kept = self._keep_in_order(right.to_native(), [on])
         same = f'CASE WHEN l."{on}" = r."{on}" THEN l."{on}" ELSE error(\'rows out of order\') END AS "{on}"'
         relation = self.connection.sql(
             f'SELECT {same}, l.* EXCLUDE ("{on}"), r.* EXCLUDE ("{on}") '  # noqa: S608 - names of our own
-            f"FROM ({left.to_native().sql_query()}) AS l POSITIONAL JOIN {held} AS r"
+            f"FROM ({left.to_native().sql_query()}) AS l POSITIONAL JOIN {kept} AS r"
         )
-        frame: Frame = nw.from_native(relation)
-        return frame
+        return self._framed(relation)
 
     def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""
@@ -159,23 +159,25 @@ class DuckDB:
 
     def give(self, frame: Frame, table: Table) -> Any:
         """A relation; it keeps the connection alive."""
-        return self.conform(frame.to_native(), table).to_native()
+        return self._conformed(frame.to_native(), table)
+
+    def _framed(self, relation: duckdb.DuckDBPyRelation) -> Frame:
+        frame: Frame = nw.from_native(deferred(self.connection, relation))
+        return frame
 
     def _keep_in_order(self, relation: duckdb.DuckDBPyRelation, by: list[str]) -> str:
         """A table whose rows stand in this order."""
         name = f"held_{next(self._numbers)}"
         self.connection.execute("SET preserve_insertion_order = true")
         try:
-            relation.order(", ".join(f'"{column}"' for column in by)).create(name)
+            self._held[name] = held(self.connection, relation, name, by)
         finally:
             self.connection.execute("SET preserve_insertion_order = false")
-        self._held[name] = self.connection.table(name)
         return name
 
     def _keep(self, relation: duckdb.DuckDBPyRelation) -> duckdb.DuckDBPyRelation:
         name = f"held_{next(self._numbers)}"
-        relation.create(name)
-        self._held[name] = self.connection.table(name)
+        self._held[name] = held(self.connection, relation, name)
         return self._held[name]
 
 

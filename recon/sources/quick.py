@@ -17,6 +17,7 @@ import narwhals.stable.v2 as nw
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recon.engines.deferred import deferred
 from recon.sources import quick_sql as sql
 from recon.sources.cells import CONTROL, DIGITS_LOST, PREFIX
 from recon.sources.delimited import DELIMITERS, DelimitedFile
@@ -143,7 +144,8 @@ class Quick:
         if "unsubscribe_source" in found:
             details["unknown_unsubscribe_sources"] = counted["unknown"]
         shaped = self._connection.table(name).project(", ".join(f'"{column}"' for column in table.names))
-        return Loaded(nw.from_native(shaped), counted["rows"], sound.sha256, sound.size, details)
+        frame: nw.LazyFrame[Any] = nw.from_native(deferred(self._connection, shaped))
+        return Loaded(frame, counted["rows"], sound.sha256, sound.size, details)
 
     def _load(
         self,
