@@ -13,7 +13,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import requests
 
@@ -46,12 +46,14 @@ class Row:
     values: tuple[bool, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RowResult:
+class RowResult(NamedTuple):
     """What a job says about a row: done, failed or unprocessed, and the code where it failed."""
 
     result: str
     code: str | None = None
+
+
+_DONE, _UNPROCESSED = RowResult("done"), RowResult("unprocessed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,7 @@ class BulkUpdate:
                     code = _ROW_CODE.match(error)
                     found[record_id] = RowResult("failed", code.group() if code else "UNKNOWN")
                 else:
-                    found[record_id] = RowResult("done" if kind == "successfulResults" else "unprocessed")
+                    found[record_id] = _DONE if kind == "successfulResults" else _UNPROCESSED
         rows = {record_id: result for record_id, result in found.items() if record_id not in twice}
         return Results(rows, frozenset(twice), strange)
 
@@ -275,15 +277,16 @@ class BulkUpdate:
             self._connection.download(what, f"jobs/ingest/{job_id}/{kind}/", file)
             try:
                 with file.open(encoding="utf-8", newline="") as stream:
-                    rows = list(csv.DictReader(stream, strict=True))
+                    for row in csv.DictReader(stream, strict=True):
+                        # The input's own Id; a failed row's sf__Id is blank in older versions of the API.
+                        record_id = salesforce_id_18(row.get("Id") or row.get("sf__Id") or "")
+                        if record_id is None or None in row or None in row.values():
+                            raise IncompletePull(
+                                f"{what} hold a row without an Id, or one that was cut short.", hint=_HINT
+                            )
+                        yield record_id, row.get("sf__Error") or ""
             except (UnicodeDecodeError, csv.Error):
                 raise IncompletePull(f"{what} are not whole CSV in UTF-8.", hint=_HINT) from None
-        for row in rows:
-            # The input's own Id; a failed row's sf__Id is blank in older versions of the API.
-            record_id = salesforce_id_18(row.get("Id") or row.get("sf__Id") or "")
-            if record_id is None or None in row or None in row.values():
-                raise IncompletePull(f"{what} hold a row without an Id, or one that was cut short.", hint=_HINT)
-            yield record_id, row.get("sf__Error") or ""
 
 
 def _sheet(fields: Sequence[str], rows: Sequence[Row]) -> bytes:

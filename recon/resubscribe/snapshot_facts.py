@@ -16,6 +16,7 @@ from recon.outputs import MERGED_FILE
 from recon.resubscribe.plan_file import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from recon.resubscribe.plan_file import Plan
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # The fields to look at, where no step of the plan is about such an object: Lead and Contact have the same ones.
 _OWN = {"Person": ("unsubscribed",)}
+#: Rows of the snapshot that are read together.
+_AT_A_TIME = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +74,18 @@ def snapshot_facts(plan: Plan, loaded: Settings, run: Path) -> Facts:
         raise InputRefused(
             [Problem(str(folder), "this isn't the snapshot that the plan was made from.", "Plan again.")]
         )
-    people = _rows(plan, "sales_connect", found.people, "person_id", ("first_name", "last_name"))
-    records = _rows(plan, "salesforce", found.records, "record_id", ())
-    known = {**people, **records}
-    missing = [step.number for step in plan.steps if step.key not in known]
-    if missing:
-        text = f"the snapshot doesn't hold the record of step {missing[0]}."
+    addresses: dict[str, str | None] = {}
+    names: dict[str, str] = {}
+    for key, row in _rows(plan, "salesforce", found.records, "record_id", ()):
+        addresses[key] = row["email"]
+    for key, row in _rows(plan, "sales_connect", found.people, "person_id", ("first_name", "last_name")):
+        addresses[key] = row["email"]
+        names[key] = " ".join(filter(None, (row["first_name"], row["last_name"])))
+    missing = next((step.number for step in plan.steps if step.key not in addresses), None)
+    if missing is not None:
+        text = f"the snapshot doesn't hold the record of step {missing}."
         raise InputRefused([Problem(str(folder), text, "Plan again.")])
-    names = {key: " ".join(filter(None, (row["first_name"], row["last_name"]))) for key, row in people.items()}
-    return Facts(
-        {key: row["email"] for key, row in known.items()}, names, _others(plan, run / MERGED_FILE, found, loaded)
-    )
+    return Facts(addresses, names, _others(plan, run / MERGED_FILE, found, loaded))
 
 
 def _others(plan: Plan, merged: Path, taken: Snapshot, loaded: Settings) -> dict[str, list[Step]]:
@@ -115,7 +119,12 @@ def _others(plan: Plan, merged: Path, taken: Snapshot, loaded: Settings) -> dict
     return found
 
 
-def _rows(plan: Plan, system: str, file: Path, key: str, more: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def _rows(plan: Plan, system: str, file: Path, key: str, more: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the snapshot has of the plan's records in one system, by `system:id`: not all of it at once."""
     ids = pa.array([step.id for step in plan.steps if step.system == system], pa.string())
-    table = pq.read_table(file, columns=[key, "email", *more])
-    return {f"{system}:{row[key]}": row for row in table.filter(pc.is_in(table.column(key), value_set=ids)).to_pylist()}
+    if not len(ids):
+        return
+    with pq.ParquetFile(file, pre_buffer=False) as source:
+        for batch in source.iter_batches(_AT_A_TIME, columns=[key, "email", *more], use_threads=False):
+            for row in batch.filter(pc.is_in(batch.column(key), value_set=ids)).to_pylist():
+                yield f"{system}:{row[key]}", row
