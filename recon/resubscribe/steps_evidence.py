@@ -16,6 +16,7 @@ from recon.ledger import Draft, kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from recon.clock import Clock
     from recon.ledger import Entry, Ledger
@@ -68,6 +69,8 @@ class State:
         The last intent, where it has no outcome yet: its number in the ledger.
     way, job
         Of the last intent.
+    system_at
+        What time it was by the system's own clock when that was begun; None where it didn't tell.
     result, code, retryable, at, found
         Of the last outcome, where the last intent has one.
     """
@@ -76,6 +79,7 @@ class State:
     open: int | None = None
     way: str | None = None
     job: str | None = None
+    system_at: str | None = None
     result: str | None = None
     code: str | None = None
     retryable: bool = False
@@ -137,17 +141,23 @@ class StepsEvidence:
         data = {"run_id": plan.run_id, "job": "apply", "actor": self._actor, "settings": plan.settings_sha256}
         self._ledger.append(kinds.RUN, {**data, "snapshot": plan.snapshot, "counts": dict(counts)})
 
-    def intend(self, task: Task, way: str) -> int:
-        """Say what is going to be written; returns the entry's number. An intent that is open is used again."""
+    def intend(self, task: Task, way: str, system_at: datetime | None = None) -> int:
+        """Say what is going to be written; returns the entry's number. An intent that is open is used again.
+
+        Parameters
+        ----------
+        system_at
+            What time it is by the system's own clock, as it told last.
+        """
         state = self.state(task)
         if state.open is None:
-            self._opened(self._ledger.append(kinds.INTENT, self._intent(task, way, None)))
+            self._opened(self._ledger.append(kinds.INTENT, self._intent(task, way, None, system_at)))
         assert state.open is not None
         return state.open
 
-    def intend_job(self, tasks: Sequence[Task], job: str) -> None:
-        """Say what a Bulk job is going to write: all of it, or nothing."""
-        drafts = [Draft(kinds.INTENT, self._intent(task, BULK, job)) for task in tasks]
+    def intend_job(self, tasks: Sequence[Task], job: str, system_at: datetime | None = None) -> None:
+        """Say what a Bulk job is going to write: all of it, or nothing. `system_at` as for `intend`."""
+        drafts = [Draft(kinds.INTENT, self._intent(task, BULK, job, system_at)) for task in tasks]
         for entry in self._ledger.append_all(drafts):
             self._opened(entry)
 
@@ -204,7 +214,7 @@ class StepsEvidence:
         state = self._states.setdefault(entry.data["step"], State())
         state.attempts += 1
         state.open = entry.seq
-        state.way, state.job = entry.data.get("way"), entry.data.get("job")
+        state.way, state.job, state.system_at = (entry.data.get(name) for name in ("way", "job", "system_at"))
         state.result = state.code = state.at = None
         return state
 
@@ -230,7 +240,7 @@ class StepsEvidence:
             "run_id": self._plan.run_id,
         }
 
-    def _intent(self, task: Task, way: str, job: str | None) -> dict[str, Any]:
+    def _intent(self, task: Task, way: str, job: str | None, system_at: datetime | None) -> dict[str, Any]:
         return self._common(task) | {
             "from": shown(task.before),
             "to": shown(task.after),
@@ -238,6 +248,7 @@ class StepsEvidence:
             "verdict": self.verdict(task.step) if task.clears else None,
             "way": way,
             "job": job,
+            "system_at": None if system_at is None else iso(system_at),
             "actor": self._actor,
         }
 
