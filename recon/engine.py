@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import narwhals.stable.v2 as nw
 
+from recon.engines.for_pandas import PandasOnDuckDB
 from recon.engines.on_duckdb import DuckDB
 from recon.engines.on_pandas import ArrowPandas
 from recon.engines.on_polars import Polars
@@ -33,6 +34,7 @@ __all__ = [
     "Engine",
     "EngineName",
     "Frame",
+    "PandasOnDuckDB",
     "Polars",
     "Spark",
     "engine_for",
@@ -116,7 +118,7 @@ class Engine(Protocol):
 
 
 def engine_for(native: Any) -> Engine:
-    """The engine that a frame belongs to.
+    """The engine that computes a user's frame and gives back frames of its kind.
 
     Raises
     ------
@@ -126,7 +128,7 @@ def engine_for(native: Any) -> Engine:
     kind = type(native)
     home = kind.__module__.partition(".")[0]
     if home == "pandas":
-        return ArrowPandas()
+        return PandasOnDuckDB()
     if home == "polars" and kind.__qualname__ in ("DataFrame", "LazyFrame"):
         return Polars(lazy=kind.__qualname__ == "LazyFrame")
     if home in ("duckdb", "_duckdb"):

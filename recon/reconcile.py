@@ -91,13 +91,13 @@ def reconcile(
     Parameters
     ----------
     people
-        `recon.tables.PEOPLE`: a pandas frame or a DuckDB relation (or the frame that `recon.sources.quick` made in `engine`); other columns than its own are left out, absent ones are unknown.
+        `recon.tables.PEOPLE`: a pandas, Polars or Spark frame or a DuckDB relation (or the frame that `recon.sources.quick` made in `engine`); other columns than its own are left out, absent ones are unknown.
     records
         `recon.tables.RECORDS`, in the same form: Leads and Contacts together.
     settings
         By default the defaults: sync enabled, opt-out field `standard`.
     engine
-        By default the one that `people` belongs to.
+        By default the one that `people` belongs to; pandas frames are computed by DuckDB, see `recon.engines.for_pandas`.
     answered
         Converted Leads whose opt-out a documented resubscribe has answered, see `recon.resubscribe.answered`: they are no reason to opt
         the person out again. What merged means they don't change.

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import pyarrow as pa
 
-from recon.engines.shape import fit, from_pandas, numbered, plain
+from recon.engines.shape import fit, from_pandas, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from recon.engine import Frame
-    from recon.tables import Table
+    from recon.tables import Kind, Table
 
 
 class Polars:
@@ -35,9 +35,17 @@ class Polars:
         import polars as pl
 
         if isinstance(native, pl.LazyFrame):
-            known = native.collect_schema().names()
-            native = native.select(name for name in table.names if name in known).collect()
+            there = native.collect_schema().names()
+            native = native.select(name for name in table.names if name in there).collect()
         if isinstance(native, pl.DataFrame):
+            kinds = _kinds()
+            absent = [column for column in table if column.name not in native.columns]
+            given = native.schema
+            fits = all(given.get(column.name, kinds[column.kind]) == kinds[column.kind] for column in table)
+            if fits and not any(column.required for column in absent):
+                nothing = [pl.lit(None, kinds[column.kind]).alias(column.name) for column in absent]
+                shaped: Frame = nw.from_native(native.lazy().with_columns(nothing).select(table.names))
+                return shaped
             native = native.to_arrow()
         return self.bring(fit(native, table) if isinstance(native, pa.Table) else from_pandas(native, table))
 
@@ -50,7 +58,11 @@ class Polars:
 
     def number(self, frame: Frame, by: list[str], name: str) -> Frame:
         """Number the rows in an order, from 0."""
-        return numbered(frame, by, name)
+        import polars as pl
+
+        native = frame.to_native().sort(by).with_row_index(name).with_columns(pl.col(name).cast(pl.Int64))
+        held: Frame = nw.from_native(native.collect().lazy())
+        return held
 
     def hold(self, frame: Frame) -> Frame:
         """The same rows, computed."""
@@ -64,8 +76,14 @@ class Polars:
         """Nothing: what nobody refers to is gone."""
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:
-        """Rows side by side, in the order of their numbers."""
-        return left.join(right, on=on, how="left").sort(on)
+        """Rows side by side: the left ones stand in the order of their numbers, so no join is needed to bring them together."""
+        import polars as pl
+
+        one, other = left.to_native().collect(), right.to_native().sort(on).collect()
+        if not one.get_column(on).equals(other.get_column(on)):
+            raise AssertionError("rows out of order")
+        both: Frame = nw.from_native(pl.concat([one, other.drop(on)], how="horizontal").lazy())
+        return both
 
     def collect(self, frame: Frame) -> pa.Table:
         """The rows as an Arrow table."""
@@ -79,5 +97,20 @@ class Polars:
         """A DataFrame, or a LazyFrame where such came in; times in microseconds UTC."""
         import polars as pl
 
-        given = pl.DataFrame(table.conform(self.collect(frame)))
+        kinds = _kinds()
+        shaped = frame.to_native().select(pl.col(column.name).cast(kinds[column.kind]) for column in table)
+        given = shaped.collect()
         return given.lazy() if self._lazy else given
+
+
+def _kinds() -> dict[Kind, Any]:
+    """Polars' types for ours."""
+    import polars as pl
+
+    return {
+        "string": pl.String(),
+        "flag": pl.Boolean(),
+        "time": pl.Datetime("us", "UTC"),
+        "date": pl.Date(),
+        "count": pl.Int64(),
+    }

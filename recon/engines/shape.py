@@ -9,14 +9,12 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-import narwhals.stable.v2 as nw
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recon.errors import UsageError
 
 if TYPE_CHECKING:
-    from recon.engine import Frame
     from recon.tables import Table
 
 _MICROSECONDS = pa.timestamp("us", tz="UTC")
@@ -72,11 +70,6 @@ def from_pandas(frame: Any, shape: Table) -> pa.Table:
                 raise unfit(shape, ValueError(not_strings(shape, column.name))) from None
             columns[column.name] = pa.Array.from_pandas(frame[column.name])
     return fit(pa.table(columns), shape)
-
-
-def numbered(frame: Frame, by: list[str], name: str) -> Frame:
-    """The rows of a frame with a number each, in the order of these columns, from 0."""
-    return frame.with_row_index(name, order_by=by).with_columns(nw.col(name).cast(nw.Int64))
 
 
 def not_strings(shape: Table, name: str) -> str:

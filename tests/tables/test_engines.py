@@ -141,6 +141,18 @@ def test_files_are_the_same_bytes_as_duckdb_writes(engine: Engine, tmp_path: Pat
     assert written(engine.own()) == written(ENGINES["duckdb"].own())
 
 
+def test_pandas_frames_are_the_same_computed_by_pandas_or_for_it() -> None:
+    """Values, types, index and order; for frames as pandas makes them."""
+    numbers = (Maker(number) for number in itertools.count(1))
+    case = Case([world for family in FAMILIES for world in itertools.islice(family(numbers), 10)])
+    frames = table_of(case.people, PEOPLE).to_pandas(), table_of(case.records, RECORDS).to_pandas()
+    usual = reconcile(*frames, case.settings)
+    alone = reconcile(*frames, case.settings, engine=engines.ArrowPandas())
+    assert (usual.engine.name, alone.engine.name) == ("duckdb", "pandas")
+    pd.testing.assert_frame_equal(usual.merged, alone.merged)
+    pd.testing.assert_frame_equal(usual.actions, alone.actions)
+
+
 def test_what_is_released_is_gone_and_what_is_kept_stays(engine: Engine) -> None:
     own = engine.own()
     one, two = (own.hold(own.bring(pa.table({"x": [number]}))) for number in (1, 2))
