@@ -81,7 +81,8 @@ class ObjectFields:
 def on_account(field: str) -> str:
     """A Contact's field as a person account's Account names it.
 
-    Source: Salesforce Help, Person Accounts: `PersonHasOptedOutOfEmail`; of a custom field, the name with `__pc`. No org was at hand to see it.
+    Source: Change Data Capture Developer Guide, Creating a Person Account: its Account has `PersonHasOptedOutOfEmail`, and of a custom field of
+    the Contact the name with `__pc`.
 
     >>> on_account("HasOptedOutOfEmail"), on_account("Sales_Opt_Out__c")
     ('PersonHasOptedOutOfEmail', 'Sales_Opt_Out__pc')

@@ -85,6 +85,10 @@ def _named(fields: ObjectFields) -> dict[str, str]:
 
 
 def _on_account(fields: ObjectFields) -> dict[str, str]:
-    """The same of a person account's Account: by both names, as it isn't documented which one its history has."""
+    """The same of a person account's Account: by both names, as it isn't documented which one its history has.
+
+    Salesforce Help, Track Object Field History, says that it leaves out what was changed on the person's Contact: where neither history has a
+    row, the date is unknown, as for any record.
+    """
     named = _named(fields)
     return {on_account(name): of for name, of in named.items()} | named

@@ -1,8 +1,14 @@
 """Person accounts: a Contact that is an Account, too. Its fields are the Contact's, and are written through the Account.
 
-Salesforce documents that such an Account has IsPersonAccount, PersonContactId and the Contact's fields as Person... and ...__pc.
-UNCONFIRMED, and chosen as the strictest that a client can meet: the Contact's own fields refuse a write (INVALID_FIELD_FOR_INSERT_UPDATE), a
-change moves LastModifiedDate of both records, and its history stands under the Account alone, by the Account's names of the fields.
+Sources: SOAP API Developer Guide, Person Account Record Types (IsPersonAccount, PersonContactId); Change Data Capture Developer Guide, Creating a
+Person Account (the Contact's fields on the Account, PersonHasOptedOutOfEmail and ...__pc) and Updating a Person Account (a change moves
+LastModifiedDate of both records).
+
+Two things aren't documented, so each can be had in every way:
+
+* Does the Contact take a write, too? Config ``person_contact``: "refuses" (INVALID_FIELD_FOR_INSERT_UPDATE, the default) or "takes".
+* Where does history stand? Salesforce Help, Track Object Field History, says that it "excludes the changes made to a person's contact record".
+  Config ``person_history``: "account" (by the Account's names of the fields, the default), "contact" (by its own), "none".
 """
 
 from __future__ import annotations
@@ -42,9 +48,25 @@ def refuse_direct(store: Store, contact: sqlite3.Row, names: Iterable[str]) -> N
     RecordFault
         ``INVALID_FIELD_FOR_INSERT_UPDATE``.
     """
+    if _choice(store, "person_contact", "refuses") == "takes":
+        return
     with store.transaction() as db:
         if account_of(db, contact) is not None and (locked := [name for name in names if name in mirrored()]):
             raise errors.field_not_writeable(locked)
+
+
+def history_place(store: Store, contact_id: str, account_id: str, field: Field) -> tuple[str, str, str] | None:
+    """Under which object and record, and by which name, a change of a person account's field is kept; None where it isn't."""
+    assert field.of_contact is not None
+    places = {"account": ("Account", account_id, field.name), "contact": ("Contact", contact_id, field.of_contact)}
+    return places.get(_choice(store, "person_history", "account"))
+
+
+def _choice(store: Store, key: str, default: str) -> str:
+    try:
+        return store.config(key)
+    except KeyError:
+        return default
 
 
 def on_account(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,9 +94,13 @@ def new_person_account(store: Store, contact_id: str) -> str:
         )
         db.execute("UPDATE contact SET AccountId = ? WHERE Id = ?", (account, contact["Id"]))
         for field in mirrored().values():
+            place = history_place(store, contact["Id"], account, field)
+            if place is None:
+                db.execute("DELETE FROM history WHERE Parent = ? AND Field = ?", (contact["Id"], field.of_contact))
+                continue
             db.execute(
-                "UPDATE history SET Object = 'Account', Parent = ?, Field = ? WHERE Object = 'Contact' AND Parent = ? AND Field = ?",
-                (account, field.name, contact["Id"], field.of_contact),
+                "UPDATE history SET Object = ?, Parent = ?, Field = ? WHERE Object = 'Contact' AND Parent = ? AND Field = ?",
+                (*place, contact["Id"], field.of_contact),
             )
         store.configure(person_accounts="true")
     return account

@@ -178,13 +178,28 @@ def update_record(
             column = field.of_contact or field.name
             changes[column] = checked[field.name]
             if bump and field.tracked and changes[column] != held[column]:
-                old, new = held[column], changes[column]
-                if field.type == "boolean":
-                    old, new = ("true" if value else "false" for value in (old, new))
-                insert_history(store, item.name, row["Id"], field.name, old, new, now, user_id)
+                old, new = _as_told(field, held[column]), _as_told(field, changes[column])
+                for place in _history_places(store, item, row["Id"], held["Id"], field):
+                    insert_history(store, *place, old, new, now, user_id)
         _change(db, target, held["Id"], changes | stamps)
         if target is not item:
             _change(db, item, row["Id"], stamps)
+
+
+def _as_told(field: Field, value: Any) -> str | None:
+    """A value as history has it."""
+    told: str | None = ("true" if value else "false") if field.type == "boolean" else value
+    return told
+
+
+def _history_places(
+    store: Store, item: SObject, record_id: str, held_id: str, field: Field
+) -> list[tuple[str, str, str]]:
+    """Object, record and name under which a change of a field is kept; none where it isn't."""
+    if field.of_contact is None:
+        return [(item.name, record_id, field.name)]
+    place = person_accounts.history_place(store, held_id, record_id, field)
+    return [] if place is None else [place]
 
 
 def _change(db: sqlite3.Connection, item: SObject, record_id: str, changes: Mapping[str, Any]) -> None:
