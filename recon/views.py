@@ -158,7 +158,7 @@ def timeline(why: Why) -> Shown:
             "at": iso(event.at),
             "record": mask_within(visible(event.uid)),
             "what": mask_within(visible(event.what)),
-            "known from": "both systems",
+            "known from": "the two systems",
         }
         for person in why.persons
         for event in person.events()
@@ -211,7 +211,7 @@ def steps(done: Resubscribed) -> Shown:
         for step in done.planned.plan.steps
     ]
     columns = ["step", "system", "object", "id", "opted out", "since", "line", "reason", "because"]
-    return Shown(pd.DataFrame(rows, columns=columns))
+    return Shown(pd.DataFrame(rows, columns=columns), "The plan changes nothing.")
 
 
 def blocked(done: Resubscribed) -> Shown:
@@ -220,11 +220,11 @@ def blocked(done: Resubscribed) -> Shown:
         {"line": row.row, "person": mask_within(row.person), "why": mask_within(row.reason)}
         for row in done.planned.plan.blocked
     ]
-    return Shown(pd.DataFrame(rows, columns=["line", "person", "why"]))
+    return Shown(pd.DataFrame(rows, columns=["line", "person", "why"]), "No accepted row is left out.")
 
 
 def outcomes(done: Resubscribed) -> Shown:
-    """What became of every step; no row where the plan was not applied."""
+    """What became of every step."""
     rows = [
         {
             "step": each.number,
@@ -235,7 +235,9 @@ def outcomes(done: Resubscribed) -> Shown:
         }
         for each in (() if done.applied is None else done.applied.outcomes)
     ]
-    return Shown(pd.DataFrame(rows, columns=["step", "record", "outcome", "code", "what to do"]))
+    return Shown(
+        pd.DataFrame(rows, columns=["step", "record", "outcome", "code", "what to do"]), "The plan was not applied."
+    )
 
 
 def files(folder: Path) -> Shown:

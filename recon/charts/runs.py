@@ -201,6 +201,6 @@ def bars(
     ends = (
         alt.Chart(alt.Data(values=sums))
         .mark_text(align="left", dx=4)
-        .encode(y=order, x=f"{number}:Q", text=alt.Text(f"{number}:Q", format=","))
+        .encode(y=order, x=alt.X(f"{number}:Q", axis=_whole(alt)), text=alt.Text(f"{number}:Q", format=","))
     )
     return (parted + ends).properties(width=WIDTH, height=alt.Step(_STEP))

@@ -226,7 +226,13 @@ class Why:
             str(record.due_by or ""),
         ]
         mark = "font-weight:bold;" if record.asked else ""
-        return "<tr>" + "".join(f'<td style="text-align:left;{mark}">{_escaped(cell)}</td>' for cell in cells) + "</tr>"
+        when = (cells[3], cells[8])
+        kept = ("white-space:nowrap;" if cell in when else "" for cell in cells)
+        told = (
+            f'<td style="text-align:left;{mark}{one_line}">{_escaped(cell)}</td>'
+            for cell, one_line in zip(cells, kept, strict=True)
+        )
+        return f"<tr>{''.join(told)}</tr>"
 
 
 def _first(person: Person) -> tuple[Record, ...]:
