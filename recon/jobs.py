@@ -111,7 +111,7 @@ class Data:
     inputs
         Where they came from, as in the manifest.
     snapshot
-        `id` and `manifest_sha256` of the snapshot; None for files.
+        `id` and `manifest_sha256` of the snapshot, and what it cost where systems were read: `api_calls`, `api_quota`; None for files.
     straddles
         May a nightly run lie between the two sides? None: nobody knows.
     """
@@ -150,7 +150,7 @@ def reconcile(
     columns
         Headers of the people file, canonical name -> header; added to those of recon.toml.
     engine
-        auto, duckdb or pandas.
+        auto (DuckDB), pandas, polars, duckdb or spark.
     out
         Folder for the files; by default `reports/<run_id>` in the workspace.
     run_id
@@ -384,7 +384,8 @@ def from_snapshot(loaded: Settings, wanted: str | None) -> Data:
         pq.read_table(found.people),
         pq.read_table(found.records),
         found.manifest["inputs"],
-        {"id": found.id, "manifest_sha256": digest},
+        {"id": found.id, "manifest_sha256": digest}
+        | {name: found.manifest[name] for name in ("api_calls", "api_quota") if name in found.manifest},
         found.manifest["straddles"],
     )
 

@@ -53,6 +53,17 @@ class InputRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CallsRow:
+    """What one piece of work cost at one system: its calls in all, by kind, and their share of the day's."""
+
+    work: str
+    system: str
+    total: int
+    kinds: str
+    share: str
+
+
+@dataclass(frozen=True, slots=True)
 class Inputs:
     """What was read, and whether a nightly run lies between the two sides (None: unknown)."""
 
@@ -65,6 +76,7 @@ class Inputs:
     leads: int
     contacts: int
     deleted: int
+    calls: tuple[CallsRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from recon.report.context import Count, State
+    from recon.report.context import CallsRow, Count, State
 
 #: What the figures of a row or a step tell the eye; its word stands with it.
 Tone = Literal["act", "watch", "ok", "none"]
@@ -127,6 +127,7 @@ class Verification:
     reverted: int
     not_held: tuple[Effect, ...]
     open: int
+    calls: tuple[CallsRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from recon import outputs
 from recon.categories import CATEGORIES
 from recon.report import counts, rows
+from recon.report.calls import calls_rows
 from recon.report.charts import bar_chart
 from recon.report.context import (
     Categories,
@@ -208,6 +209,9 @@ def _inputs(manifest: Manifest, veil: Veil) -> Inputs:
         leads=manifest.rows.leads,
         contacts=manifest.rows.contacts,
         deleted=manifest.rows.deleted,
+        calls=()
+        if manifest.snapshot is None
+        else calls_rows("Pull", manifest.snapshot.api_calls, manifest.snapshot.api_quota, veil),
     )
 
 

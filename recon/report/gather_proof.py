@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from recon.report.approved_run import ApprovedRun, read_approved_run
+from recon.report.calls import calls_rows
 from recon.report.context import Count
 from recon.report.context_proof import (
     ApprovedFile,
@@ -355,8 +356,14 @@ class _Gathering:
 
     def _verification(self) -> Verification:
         document, fates = self._found.verified, self._found.fates
+        calls = tuple(
+            row
+            for work, file in (("Apply", self._found.applied), ("Verify", document))
+            if file is not None
+            for row in calls_rows(work, file.get("api_calls_by_kind"), file.get("api_quota"), self._veil)
+        )
         if document is None:
-            return Verification(None, (), 0, 0, (), 0)
+            return Verification(None, (), 0, 0, (), 0, calls)
         said = Counter(str(fate["state"]) for fate in fates.values())
         steps = {step.number: step for step in self._plan.steps}
         listed = [number for number in sorted(fates) if fates[number]["state"] in _NOT_HELD]
@@ -367,6 +374,7 @@ class _Gathering:
             reverted=said["reverted"],
             not_held=tuple(self._effect(steps[number]) for number in listed[: self._limit]),
             open=said["too_early"] + said["unknown"] + said["worklist_open"],
+            calls=calls,
         )
 
     def _kind(self, line: int) -> str:

@@ -39,10 +39,12 @@ class InputPart(_Part):
 
 
 class SnapshotPart(_Part):
-    """The snapshot that the run read."""
+    """The snapshot that the run read, and what it cost to pull it, where systems were read by their APIs."""
 
     id: str
     manifest_sha256: str
+    api_calls: dict[str, Any] | None = None
+    api_quota: dict[str, Any] | None = None
 
 
 class RowsPart(_Part):

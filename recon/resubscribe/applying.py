@@ -23,7 +23,9 @@ from recon.resubscribe.salesforce_writer import SalesforceWriter
 from recon.resubscribe.steps_evidence import WORKLIST, StepsEvidence, Task
 from recon.resubscribe.systems import Stopped, Systems
 from recon.resubscribe.worklist import WORKLIST_CSV, items, read_ticked, write_worklist
+from recon.sources.calls import cost
 from recon.sources.guard import window, window_met
+from recon.sources.quota import day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -327,7 +329,9 @@ class Run:
                 "salesforce": 0 if self._connection is None else self._connection.calls,
                 "sales_connect": 0 if self._client is None else self._client.calls,
             },
+            "api_calls_by_kind": cost(self._connection, self._client),
             "api_usage": None if self._connection is None else self._connection.api_usage,
+            "api_quota": day(self._connection),
         }
         write_outcomes(self._plan, outcomes, about, self._folder)
         listed = {each.number for each in outcomes if each.outcome == "worklist"}

@@ -7,11 +7,13 @@ the snapshots tell; whether it is still so, the records themselves.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from recon import snapshot
 from recon.errors import UsageError
 from recon.resubscribe.rereading import Extracted, Links, LivePeople, LiveRecords
+from recon.sources.calls import cost
+from recon.sources.quota import day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from recon.resubscribe.rereading import Now
     from recon.settings import Settings
     from recon.snapshot import Snapshot
+    from recon.sources.gateway_client import GatewayClient
+    from recon.sources.salesforce_session import Connection
 
 _SALESFORCE, _SALES_CONNECT = "salesforce", "sales_connect"
 
@@ -56,6 +60,8 @@ class Reading:
         self._progress = progress
         self._snapshots = _snapshots(plan, loaded)
         self._read: dict[str, Now] = {}
+        self._connection: Connection | None = None
+        self._client: GatewayClient | None = None
         with ExitStack() as opened:
             self._readers = self._open(environ, opened)
             self._opened = opened.pop_all()
@@ -67,6 +73,10 @@ class Reading:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.close()
+
+    def cost(self) -> dict[str, Any]:
+        """The calls so far, for a file: by system and kind, and what Salesforce says of the day's."""
+        return {"api_calls_by_kind": cost(self._connection, self._client), "api_quota": day(self._connection)}
 
     def stars(self, looked_at: Sequence[str]) -> dict[str, tuple[Now, list[Now]]]:
         """Read records, by `system:id`: each as it is now, and those that the sync joins to it. What can't be read is left out."""
@@ -118,7 +128,7 @@ class Reading:
         if extracted is not None:
             readers = {_SALESFORCE: extracted.records, _SALES_CONNECT: extracted.people}
         if self._loaded.salesforce.instance_url is not None:
-            connection = connect(self._loaded.salesforce, environ=environ)
+            self._connection = connection = connect(self._loaded.salesforce, environ=environ)
             opened.callback(connection.close)
             targets: dict[str, tuple[str, ...]] = {}
             lead, contact = discover(connection, self._loaded.salesforce)
@@ -129,7 +139,7 @@ class Reading:
             readers[_SALESFORCE] = LiveRecords(connection, targets, self._now, contact.person_targets).read
         side = self._loaded.sales_connect
         if side.gateway.url is not None:
-            client = GatewayClient(side.gateway, environ)
+            self._client = client = GatewayClient(side.gateway, environ)
             opened.callback(client.close)
             readers[_SALES_CONNECT] = LivePeople(client, side.columns, self._now).read
         return readers

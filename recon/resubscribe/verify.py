@@ -26,7 +26,9 @@ from recon.resubscribe.plan_file import read_plan
 from recon.resubscribe.standing import cleared
 from recon.resubscribe.stars import Reading
 from recon.secrets import resolver
+from recon.sources.calls import cost
 from recon.sources.guard import window
+from recon.sources.quota import day
 from recon.tables import VERIFICATION
 
 if TYPE_CHECKING:
@@ -165,9 +167,10 @@ def verify(
             raise UsageError(f"there is no plan in the run {folder.name}.", hint="Name the run whose plan was applied.")
         plan = read_plan(folder / _PLAN_FILE)
         cases = cleared(ledger, plan)
-        found = _Verification(plan, loaded, clock.now()).fates(cases, secrets, progress or SILENT)
+        verification = _Verification(plan, loaded, clock.now())
+        found = verification.fates(cases, secrets, progress or SILENT)
         rows = tuple(_row(case, each) for case, each in zip(cases, found, strict=True))
-        _write(plan, rows, folder, clock)
+        _write(plan, rows, verification.cost, folder, clock)
         ledger.append_all(_drafts(ledger, plan, cases, found, loaded, clock.now()))
         take_checkpoint(ledger, loaded, folder, secrets)
     return Verified(plan.run_id, plan.hash, rows, folder)
@@ -188,6 +191,7 @@ class _Verification:
 
     def __init__(self, plan: Plan, loaded: Settings, now: datetime) -> None:
         self._plan, self._loaded, self._now = plan, loaded, now
+        self.cost: dict[str, Any] = {"api_calls_by_kind": cost(None, None), "api_quota": day(None)}
 
     def fates(self, cases: Sequence[Cleared], environ: Mapping[str, str], progress: Progress) -> list[Fate]:
         looked_at = [case.step.key for case in cases if case.standing in ("done", "worklist")]
@@ -195,6 +199,7 @@ class _Verification:
             return [self._fate(case, None, ()) for case in cases]
         with Reading(self._plan, self._loaded, self._now, environ, progress) as reading:
             stars = reading.stars(looked_at)
+            self.cost = reading.cost()
         return [self._fate(case, *stars.get(case.step.key, (None, ()))) for case in cases]
 
     def _fate(self, case: Cleared, now: Now | None, star: Sequence[Now]) -> Fate:
@@ -243,7 +248,7 @@ def _row(case: Cleared, found: Fate) -> VerifiedRow:
     )
 
 
-def _write(plan: Plan, rows: Sequence[VerifiedRow], folder: Path, clock: Clock) -> None:
+def _write(plan: Plan, rows: Sequence[VerifiedRow], about: Mapping[str, Any], folder: Path, clock: Clock) -> None:
     table = pa.Table.from_pylist(
         [
             {
@@ -271,7 +276,7 @@ def _write(plan: Plan, rows: Sequence[VerifiedRow], folder: Path, clock: Clock) 
         "created_at": iso(clock.now()),
         "counts": dict(sorted(Counter(row.state for row in rows).items())),
         "rows": said,
-    }
+    } | dict(about)
     write_json(document, folder / VERIFICATION_JSON)
 
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from recon.sources.gateway_client import GatewayClient
+    from recon.sources.salesforce_session import Connection
+
 #: On whose account a call goes, like Lead. Each thread has its own.
 _ACCOUNT: ContextVar[str] = ContextVar("account", default="")
 _KINDS = (
@@ -73,6 +76,15 @@ class Tally:
         """The calls on one account."""
         with self._lock:
             return sum(times for (name, _), times in self._counts.items() if name == account)
+
+
+def cost(salesforce: Connection | None, gateway: GatewayClient | None) -> dict[str, dict[str, int]]:
+    """The calls to both systems so far, by kind and in all; None stands for a system that wasn't asked."""
+    none = {"total": 0}
+    return {
+        "salesforce": none if salesforce is None else salesforce.calls_by_kind,
+        "sales_connect": none if gateway is None else gateway.calls_by_kind,
+    }
 
 
 @contextmanager

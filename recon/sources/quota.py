@@ -130,6 +130,12 @@ class Quota:
         }
 
 
+def day(connection: Connection | None) -> dict[str, int | None]:
+    """What Salesforce said last about the day's calls, for files: how many there are, and how many everybody together has used."""
+    used, most = usage(None if connection is None else connection.api_usage)
+    return {"daily_max": most or None, "used_after": used if most else None}
+
+
 def usage(text: str | None) -> tuple[int, int]:
     """Used and daily calls, from what stands in Sforce-Limit-Info, like 18/15000; zeros where it says nothing."""
     found = _USAGE.fullmatch(text or "")

@@ -226,6 +226,27 @@ def test_no_address_and_the_same_bytes_again(story: Story) -> None:
     assert _report(story.rig, story.folder.name) == story.html
 
 
+def test_what_the_work_cost_in_calls_is_told(story: Story) -> None:
+    page = Page(_report(story.rig, story.folder.name))
+    pulled = page.table("API calls of the pull").rows
+    done = page.table("API calls of the last apply and verify").rows
+    assert [row[:2] for row in pulled] == [["Pull", "Salesforce"], ["Pull", "Sales Connect"]]
+    assert [row[:2] for row in done] == [
+        [work, system] for work in ("Apply", "Verify") for system in ("Salesforce", "Sales Connect")
+    ]
+    manifest = json.loads((story.folder / "manifest.json").read_text("utf-8"))
+    applied = json.loads((story.folder / "apply.json").read_text("utf-8"))
+    verified = json.loads((story.folder / "verification.json").read_text("utf-8"))
+    told = [manifest["snapshot"]["api_calls"], applied["api_calls_by_kind"], verified["api_calls_by_kind"]]
+    assert [int(row[2]) for row in (*pulled, *done)] == [
+        calls[system]["total"] for calls in told for system in ("salesforce", "sales_connect")
+    ]
+    assert all(sum(each.values()) == 2 * each["total"] for calls in told for each in calls.values())
+    assert applied["api_calls"] == {name: each["total"] for name, each in told[1].items()}
+    for row in (pulled[0], done[0], done[2]):
+        assert " % of 100,000; " in row[4]
+
+
 def test_a_run_without_an_approved_file_says_so_and_points_to_what_is_not_verified(
     story: Story, tmp_path: Path
 ) -> None:
