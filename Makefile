@@ -4,12 +4,13 @@
 #   make test-spark  these; installs PySpark, and as root Java, where they are missing
 #   make lint    ruff and mypy
 #   make sample  reports/sample anew
+#   make bench   pull of 500,000 records, apply of 100,000 updates, and the table logic, measured; takes a quarter of an hour or more
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-spark lint sample format lock clean
+.PHONY: demo test test-spark lint sample bench format lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/recon demo
@@ -24,6 +25,16 @@ test-spark: $(VENV)/.installed-spark
 
 sample: $(VENV)/.installed-dev
 	$(BIN)/python reports/make_sample.py $(SAMPLE_ARGS)
+
+# Smaller ones, say: make bench PULL_ARGS="--records 50000" APPLY_ARGS="--updates 1000" ENGINES_ARGS="--rows 50k"
+PULL_ARGS ?= --records 50000 500000
+APPLY_ARGS ?= --updates 10000 100000
+ENGINES_ARGS ?= --again
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/pull.py $(PULL_ARGS)
+	$(BIN)/python benchmarks/apply.py $(APPLY_ARGS)
+	$(BIN)/python benchmarks/engines.py --only floor,diff,frames,merge,start $(ENGINES_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Apply of many updates against the sandbox, which runs in a process of its own: records a second, API calls, peak memory of the client.
 
-    python benchmarks/apply.py [--updates 10000 100000] [--out FILE]
+    python benchmarks/apply.py [--updates 10000 100000] [--out FILE]          (make bench runs it, too)
 
 Half are Leads and half Contacts, each opted out, approved by a row of its own, and in Salesforce alone: what is measured is Bulk API 2.0 with
 the looks before and after it, and the ledger. Pull and plan are timed beside it, each in a process of its own, too.
@@ -110,7 +110,9 @@ def step(folder: Path, what: str) -> None:
     begun = time.perf_counter()
     told: dict[str, Any] = {}
     if what == "pull":
-        jobs.pull(folder, clock=clock, environ=environ)
+        kept = jobs.pull(folder, clock=clock, environ=environ)
+        told["kinds"] = kept.manifest["api_calls"]["salesforce"]
+        told["api_calls"] = told["kinds"]["total"]
     elif what == "plan":
         made = flow.plan(folder, folder / "approved.csv", run_id="bench", clock=clock, environ=environ)
         told["steps"] = len(made.plan.steps)
@@ -119,6 +121,7 @@ def step(folder: Path, what: str) -> None:
         done = apply(folder, folder / "reports" / "bench" / "plan.json", actor=_ADMIN, clock=clock, environ=environ)
         about = json.loads((done.folder / "apply.json").read_text("utf-8"))
         told |= {"counts": done.counts, "api_calls": about["api_calls"]["salesforce"], "way": about["salesforce"]}
+        told["kinds"] = about["api_calls_by_kind"]["salesforce"]
         told["mib_before"] = round(before * 1024 / _MIB)
     told["seconds"] = round(time.perf_counter() - begun, 1)
     told["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MIB)
@@ -169,13 +172,19 @@ def main() -> None:
         step(Path(given.step[1]), given.step[0])
         return
     found = [measure(updates) for updates in given.updates]
-    print(
-        f"{'updates':>9} {'seconds':>8} {'records/s':>10} {'API calls':>10} {'peak MiB':>9}   machine: {os.cpu_count()} cores"
-    )
+    head = f"{'updates':>9} {'step':<6} {'seconds':>8} {'records/s':>10} {'API calls':>10} {'peak MiB':>9}"
+    print(f"{head}  by kind; machine: {os.cpu_count()} cores")
     for each in found:
-        told = each["apply"]
-        row = (each["updates"], told["seconds"], told["records_a_second"], told["api_calls"], told["peak_mib"])
-        print("{:>9,} {:>8} {:>10,} {:>10,} {:>9,}".format(*row))
+        for what in ("pull", "plan", "apply"):
+            told = each[what]
+            row = (
+                told["seconds"],
+                round(each["updates"] / told["seconds"]),
+                told.get("api_calls", ""),
+                told["peak_mib"],
+            )
+            kinds = ", ".join(f"{name} {count}" for name, count in told.get("kinds", {}).items() if name != "total")
+            print(f"{each['updates']:>9,} {what:<6} " + "{:>8} {:>10,} {:>10} {:>9,}".format(*row) + f"  {kinds}")
     if given.out is not None:
         given.out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
 

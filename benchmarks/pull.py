@@ -1,6 +1,6 @@
 """Pull of many records from the sandbox, which runs in a process of its own: records a second, API calls, peak memory of the client.
 
-    python benchmarks/pull.py [--records 50000 500000] [--out FILE]
+    python benchmarks/pull.py [--records 50000 500000] [--out FILE]          (make bench runs it, too)
 
 Sixty percent are Leads and the rest Contacts, a tenth of them with field history; a quarter as many people come from the gateway. Three pulls
 are measured, each in a process of its own: of everything, of everything page by page in smaller pages, and of what changed since (one record in
@@ -157,12 +157,13 @@ def main() -> None:
         return
     found = [measure(records) for records in given.records]
     head = f"{'records':>9} {'pull':<12} {'seconds':>8} {'records/s':>10} {'API calls':>10} {'peak MiB':>9}"
-    print(f"{head}   machine: {os.cpu_count()} cores")
+    print(f"{head}  by kind; machine: {os.cpu_count()} cores")
     for each in found:
         for way in ("full", "small pages", "since"):
             told = each[way]
             row = (told["seconds"], told["records_a_second"], told["api_calls"]["total"], told["peak_mib"])
-            print(f"{each['records']:>9,} {way:<12} " + "{:>8} {:>10,} {:>10,} {:>9,}".format(*row))
+            kinds = ", ".join(f"{name} {count}" for name, count in told["api_calls"].items() if name != "total")
+            print(f"{each['records']:>9,} {way:<12} " + "{:>8} {:>10,} {:>10,} {:>9,}".format(*row) + f"  {kinds}")
     if given.out is not None:
         given.out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
 
