@@ -51,7 +51,16 @@ WRONG = {
     "RECON_SF_PASSWORD": "planted-wrong password <&>",
     "RECON_SF_SECURITY_TOKEN": "plantedwrongsecuritytoken",
     "RECON_GATEWAY_TOKEN": "planted-wrong-gateway-token",
+    "RECON_SF_PRIVATE_KEY_PASSPHRASE": "planted wrong passphrase",
+    "RECON_LEDGER_KEYS": f"hk1={'5ec4e7' * 10}5ec4",
+    "RECON_LEDGER_SIGNING_KEY_PASSPHRASE": "another planted passphrase",
 }
+#: A key that no org knows, and one that its passphrase doesn't open.
+KEY = ec.generate_private_key(ec.SECP256R1())
+PLAIN = KEY.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()).decode()
+LOCKED = KEY.private_bytes(
+    form.Encoding.PEM, form.PrivateFormat.PKCS8, form.BestAvailableEncryption(b"the planted right passphrase")
+).decode()
 
 
 def forms(secret: str) -> set[str]:
@@ -98,6 +107,10 @@ def test_nothing_that_a_failing_run_leaves_or_prints_holds_a_secret(rig: Rig) ->
         toml(login)
         tried("pull", **WRONG)
         tried("doctor", "--json", **WRONG)
+    toml("jwt")
+    tried("pull", **WRONG | {"RECON_SF_PRIVATE_KEY_FILE": PLAIN})
+    tried("pull", **WRONG | {"RECON_SF_PRIVATE_KEY_FILE": LOCKED})
+    tried("doctor", **WRONG | {"RECON_SF_PRIVATE_KEY_FILE": LOCKED})
     toml("client_credentials")
     tried("pull", RECON_GATEWAY_TOKEN=WRONG["RECON_GATEWAY_TOKEN"])
     # A token that can't be sent, a variable that is empty.
@@ -116,6 +129,10 @@ def test_nothing_that_a_failing_run_leaves_or_prints_holds_a_secret(rig: Rig) ->
     rig.approved()
     here(rig, "plan", "approved.csv", "--run-id", "planned")
     plan = rig.folder / "reports" / "planned" / "plan.json"
+    # Keys of the ledger that are others than it was written with, and one for signing that can't be opened.
+    tried("plan", "approved.csv", RECON_LEDGER_KEYS=WRONG["RECON_LEDGER_KEYS"])
+    signing = {"RECON_LEDGER_SIGNING_KEY": LOCKED} | WRONG
+    tried("ledger", "checkpoint", **{name: text for name, text in signing.items() if "SIGNING" in name})
     met(Fault(kind="status", system="salesforce", method="PATCH", status=500, content=echo, times=100))
     tried("apply", plan, "--actor", ADMIN)
     met(Fault(kind="status", system="gateway", method="POST", status=500, content=echo, times=100))
@@ -134,11 +151,22 @@ def test_nothing_that_a_failing_run_leaves_or_prints_holds_a_secret(rig: Rig) ->
     assert done.returncode == 1
     told += [done.stdout, done.stderr]
 
+    done = here(rig, "report", "--run", "planned", folder=None, **WRONG)
+    assert (done.returncode, "compliance.html" in done.stdout) == (0, True), done.stderr
+    told += [done.stdout, done.stderr]
+
     left = [path for path in rig.folder.rglob("*") if path.is_file()]
-    assert {"leaky.ipynb", "01_pull.ipynb", "plan.json", "apply.json", "manifest.json", "ledger.db"} <= {
-        path.name for path in left
-    }
-    for secret in (*own.values(), *WRONG.values()):
+    assert {
+        "compliance.html",
+        "leaky.ipynb",
+        "01_pull.ipynb",
+        "plan.json",
+        "apply.json",
+        "manifest.json",
+        "ledger.db",
+    } <= {path.name for path in left}
+    lines = [line for key in (PLAIN, LOCKED) for line in key.splitlines() if not line.startswith("-")]
+    for secret in (*own.values(), *WRONG.values(), WRONG["RECON_LEDGER_KEYS"].partition("=")[2], *lines):
         for shape in forms(secret):
             assert not any(shape in text for text in told), shape
             assert [str(path) for path in left if shape.encode() in path.read_bytes()] == []
