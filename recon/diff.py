@@ -16,19 +16,20 @@ from recon.categories import CATEGORIES
 from recon.explain import ANSWERED, with_explanation
 from recon.merge import SALES_CONNECT, SALESFORCE
 from recon.paths import paths
+from recon.rows import both
 from recon.tables import ACTIONS, MERGED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from recon.engine import Engine, Frame
-    from recon.merge import Rows
+    from recon.merge import Merged, Rows
     from recon.settings import ActionSettings, Settings
 
 
 def actions(
     rows: Rows,
-    merged: Frame,
+    merged: Merged,
     deciding: Frame,
     carried: Frame,
     settings: Settings,
@@ -40,7 +41,7 @@ def actions(
     Parameters
     ----------
     rows, merged, deciding
-        From `recon.merge`: `rows`, both sides of `merged`, and `causes`.
+        From `recon.merge`: `rows`, `merged`, and `causes`.
     carried
         From `recon.nightly.carriers`.
     settings
@@ -49,48 +50,56 @@ def actions(
         Ids of converted Leads whose opt-out a documented resubscribe has answered: where nothing else opts a person out by choice, nobody is
         to set anything.
     """
-    candidates = engine.hold(_candidates(rows.keys, deciding, carried, engine))
+    candidates = engine.hold(_candidates(rows, deciding, carried, engine))
     needing = candidates.filter(nw.col("needs"))
     ways = paths(needing, rows, deciding, engine)
     # What an opt-out starts at is opted out.
-    sources = rows.keys.filter(nw.col("opted_out")).select(
-        "n", nw.col("object").alias("source_object"), nw.col("own_at").alias("source_at")
+    sources = rows.outs.select(
+        nw.col("n").alias("source"),
+        nw.col("object").alias("source_object"),
+        nw.col("own_at").alias("source_at"),
+        nw.col("id").alias("source_id"),
     )
-    sources = sources.join(rows.names.select("n", nw.col("id").alias("source_id")), on="n", how="inner")
-    told = candidates.join(ways, on="n", how="left").join(sources.rename({"n": "source"}), on="source", how="left")
+    told = candidates.join(ways, on="n", how="left").join(sources, on="source", how="left")
     told = engine.hold(_told(told, settings))
     told = with_explanation(_due(told, settings.actions, engine))
     if answered:
         told = _answered(told, rows, answered, engine)
     extra = told.select("n", "category", "categories", "fix", "due_by", "path", "explanation")
-    return merged.join(extra, on="n", how="inner").select("n", *MERGED.names, *ACTIONS.names[len(MERGED.names) :])
+    return (
+        merged.of(candidates)
+        .join(extra, on="n", how="inner")
+        .select("n", *MERGED.names, *ACTIONS.names[len(MERGED.names) :])
+    )
 
 
-def _candidates(found: Frame, deciding: Frame, carried: Frame, engine: Engine) -> Frame:
+def _candidates(rows: Rows, deciding: Frame, carried: Frame, engine: Engine) -> Frame:
     """The rows that may need action, with what decides about them."""
     groups = deciding.select("c", "choice_sales_connect", "choice_salesforce", "user", "bounce", "opted_out_at")
-    rows = found.join(groups, on="c", how="left").join(carried, on="s", how="left")
-    in_cluster = ("choice_sales_connect", "choice_salesforce", "user", "bounce", "star_carries")
     needs = ~nw.col("opted_out") & ~nw.col("user").is_null()
-    rows = rows.with_columns(needs=needs).with_columns(*(nw.col(name).fill_null(value=False) for name in in_cluster))
     odd = nw.col("link").is_in(["broken", "stale"]).fill_null(value=False) | ~nw.col("fields").is_null()
-    rows = engine.hold(rows.filter(nw.col("needs") | odd))
+    found = rows.keys.join(groups, on="c", how="left").with_columns(needs=needs).filter(nw.col("needs") | odd)
+    found = found.join(carried, on="s", how="left")
+    back = both(rows.parts, ("n", "resubscribed_at")).filter(~nw.col("resubscribed_at").is_null())
+    in_cluster = ("choice_sales_connect", "choice_salesforce", "user", "bounce", "star_carries")
+    found = found.with_columns(*(nw.col(name).fill_null(value=False) for name in in_cluster))
+    found = engine.hold(found.join(back, on="n", how="left"))
 
-    lost = found.filter(nw.col("opted_out") & ~nw.col("v").is_null()).group_by("v").agg(nw.len().alias("_lost"))
-    choices = found.filter((nw.col("kind") == "choice") & ~nw.col("a").is_null())
+    lost = rows.outs.filter(~nw.col("v").is_null()).group_by("v").agg(nw.len().alias("_lost"))
+    choices = rows.outs.filter((nw.col("kind") == "choice") & ~nw.col("a").is_null())
     choices = choices.group_by("a", "system").agg(
         nw.col("s").min().alias("_low"), nw.col("s").max().alias("_high"), nw.len().alias("_number")
     )
     other = nw.when(nw.col("system") == SALES_CONNECT).then(nw.lit(SALESFORCE)).otherwise(nw.lit(SALES_CONNECT))
     across = choices.with_columns(system=other).rename({"_number": "_across"})
     within = choices.select("a", "system", nw.col("_number").alias("_within"))
-    rows = (
-        rows.join(lost.rename({"v": "n"}), on="n", how="left")
+    found = (
+        found.join(lost.rename({"v": "n"}), on="n", how="left")
         .join(across, on=["a", "system"], how="left")
         .join(within, on=["a", "system"], how="left")
     )
     elsewhere = ((nw.col("_low") != nw.col("s")) | (nw.col("_high") != nw.col("s"))).fill_null(value=False)
-    return rows.with_columns(
+    return found.with_columns(
         lost=~nw.col("_lost").is_null(), across=elsewhere, within=~nw.col("_within").is_null()
     ).drop("_lost", "_low", "_high", "_across", "_within")
 
@@ -155,8 +164,7 @@ def _answered(told: Frame, rows: Rows, answered: Sequence[str], engine: Engine) 
     That is a converted Lead, or one sales user's unsubscribe. A link that leads to such a Lead is the admin's all the same.
     """
     marks = engine.bring(pa.table({"id": pa.array(sorted(answered), pa.string()), "_lead": [True] * len(answered)}))
-    out = rows.keys.filter(nw.col("opted_out")).join(rows.names.select("n", "id"), on="n", how="left")
-    out = out.join(marks, on="id", how="left")
+    out = rows.outs.join(marks, on="id", how="left")
     lead = nw.col("_lead").fill_null(value=False) & (nw.col("system") == SALESFORCE)
     of_user = (nw.col("kind") == "user").fill_null(value=False)
     # As numbers: not every engine adds flags up.

@@ -74,8 +74,16 @@ class Engine(Protocol):
         """A small Arrow table as a frame of this engine."""
         ...
 
+    def read_parquet(self, path: Path, table: Table) -> Frame:
+        """A Parquet file of a table's shape that recon wrote."""
+        ...
+
     def number(self, frame: Frame, by: list[str], name: str) -> Frame:
         """The same rows with a number each, in the order of these columns, which tell every row from the others."""
+        ...
+
+    def sort(self, frame: Frame, by: str) -> Frame:
+        """The same rows, held in the order of a column of numbers; `batches` gives them so."""
         ...
 
     def hold(self, frame: Frame) -> Frame:
@@ -87,7 +95,7 @@ class Engine(Protocol):
         ...
 
     def drop(self, *frames: Frame) -> None:
-        """Let go of these held frames."""
+        """Let go of held frames: of these, and, where the engine can tell, of those that they are made of."""
         ...
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:

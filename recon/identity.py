@@ -27,8 +27,8 @@ BLANKS = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\
     map(chr, range(0x2000, 0x200B))
 )
 
-_LOCAL = r"a-z0-9.!#$%&'*+/=?^_`{|}~-"
-_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
+_LOCAL = r"A-Za-z0-9.!#$%&'*+/=?^_`{|}~-"
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
 _DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"
 _PLAIN = rf"^[{_LOCAL}]+@{_DOMAIN}$"
 _DOMAIN_ONLY = re.compile(_DOMAIN)
@@ -39,7 +39,6 @@ _LOCAL_MOST, _DOMAIN_MOST, _LABEL_MOST = 64, 253, 63
 #: Up to here no part can be too long, so an expression without counting tells an address.
 _SHORT = 63
 _NOT_ASCII = r"[^\x00-\x7F]"
-_DOTTED_I = "\u0130"
 
 _ID_BODY, _ID_WHOLE = 15, 18
 
@@ -95,32 +94,43 @@ def _visible(text: nw.Expr) -> nw.Expr:
     return (text >= "!") & (text < "\x7f")
 
 
-def plain_address(name: str) -> nw.Expr:
-    """A column made comparable, as far as every engine can tell by itself: short ASCII addresses. Null for all others.
+def address_form(name: str) -> nw.Expr:
+    """How a column's text becomes comparable, as far as every engine can tell by itself: short ASCII addresses.
 
     Parameters
     ----------
     name
         A string column.
+
+    Returns
+    -------
+    narwhals.Expr
+        1 where the text in small letters is the address, 2 where blanks must be taken off, too, 0 for all others. See `written_address`.
     """
     text = nw.col(name)
-    lower = text.str.to_lowercase()
-    trimmed = lower.str.strip_chars(BLANKS)
-    # The only sign whose small letter engines don't agree about; that of the Kelvin sign is k for all of them.
-    agreed = ~text.str.contains(_DOTTED_I, literal=True)
+    # Of the text as it stands: the small letters of signs that aren't ASCII may be ASCII, and not every engine agrees which.
+    plain = (text.str.len_chars() <= _SHORT) & text.str.contains(_PLAIN)
+    trimmed = text.str.strip_chars(BLANKS)
+    closer = (trimmed.str.len_chars() <= _SHORT) & trimmed.str.contains(_PLAIN)
     # Nearly all match as they stand; only what doesn't is trimmed and looked at closer.
-    plain = (text.str.len_chars() <= _SHORT) & lower.str.contains(_PLAIN) & agreed
-    closer = (trimmed.str.len_chars() <= _SHORT) & trimmed.str.contains(_PLAIN) & agreed
-    return nw.when(plain).then(lower).otherwise(nw.when(closer).then(trimmed))
+    other = nw.when(closer.fill_null(value=False)).then(nw.lit(2, nw.Int8)).otherwise(nw.lit(0, nw.Int8))
+    return nw.when(plain.fill_null(value=False)).then(nw.lit(1, nw.Int8)).otherwise(other)
+
+
+def written_address(name: str, form: str) -> nw.Expr:
+    """The address that a text is, by the form that `address_form` told of it; null where that is 0."""
+    lower = nw.col(name).str.to_lowercase()
+    trimmed = nw.when(nw.col(form) == 2).then(lower.str.strip_chars(BLANKS))
+    return nw.when(nw.col(form) == 1).then(lower).otherwise(trimmed)
 
 
 def odd_addresses(frame: Frame, engine: Engine) -> Frame | None:
-    """Tell the addresses that `plain_address` leaves out, each distinct one once, on the driver.
+    """Tell the addresses that `address_form` leaves out, each distinct one once, on the driver.
 
     Parameters
     ----------
     frame
-        `n`, `email`, and `address` as `plain_address` tells it.
+        `n`, `email`, and `_form` as `address_form` tells it.
     engine
         Where the frame lives.
 
@@ -131,7 +141,7 @@ def odd_addresses(frame: Frame, engine: Engine) -> Frame | None:
     """
     text = nw.col("email")
     long = text.str.len_chars() > _SHORT
-    rows = frame.filter(~text.is_null() & nw.col("address").is_null()).filter(text.str.contains(_NOT_ASCII) | long)
+    rows = frame.filter(~text.is_null() & (nw.col("_form") == 0)).filter(text.str.contains(_NOT_ASCII) | long)
     rows = engine.hold(rows.select("n", "email"))
     texts = engine.collect(rows.select("email").unique()).column("email")
     if not len(texts):

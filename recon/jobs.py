@@ -11,7 +11,7 @@ import json
 import platform
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -114,6 +114,8 @@ class Data:
         `id` and `manifest_sha256` of the snapshot, and what it cost where systems were read: `api_calls`, `api_quota`; None for files.
     straddles
         May a nightly run lie between the two sides? None: nobody knows.
+    sizes
+        How many people there are, how many records of each object, and how many of those are deleted, where that was counted.
     """
 
     people: Any
@@ -121,6 +123,7 @@ class Data:
     inputs: list[dict[str, Any]]
     snapshot: dict[str, Any] | None
     straddles: bool | None
+    sizes: tuple[int, dict[str, int], int] | None = None
 
 
 def reconcile(
@@ -183,7 +186,9 @@ def reconcile(
                 raise UsageError("a snapshot and files can't be reconciled at once.", hint="Give one or the other.")
             data = _from_files(loaded, people, leads, contacts, columns or {}, chosen)
         else:
-            data = from_snapshot(loaded, snapshot)
+            data = from_snapshot(loaded, snapshot, chosen)
+        # What was read is let go of when it is merged.
+        data = replace(data, sizes=_sizes(data, chosen))
         task.advance(1)
         answered = answered_leads(loaded, _stuck(data.records, chosen), clock)
         result = compute(data.people, data.records, loaded, engine=chosen, answered=answered)
@@ -328,14 +333,14 @@ def _from_files(
     return Data(first.table, _together([each.table for each in rest], engine), inputs, None, None)
 
 
-def _quick(engine: Engine) -> Quick | None:
+def _quick(engine: Any) -> Quick | None:
     """The engine's own way of reading files, where it has one."""
     connection = getattr(engine, "connection", None)
     if connection is None:
         return None
     from recon.sources.quick import Quick
 
-    return Quick(connection)
+    return Quick(connection, engine.adopt)
 
 
 def _together(tables: list[Any], engine: Engine) -> Any:
@@ -363,8 +368,13 @@ def _stuck(records: Any, engine: Engine) -> pa.Table:
     return engine.collect(stuck)
 
 
-def from_snapshot(loaded: Settings, wanted: str | None) -> Data:
+def from_snapshot(loaded: Settings, wanted: str | None, engine: Engine | None = None) -> Data:
     """The data of a snapshot, by default of the newest one.
+
+    Parameters
+    ----------
+    engine
+        Where the rows are to be; None for tables in memory.
 
     Raises
     ------
@@ -376,13 +386,23 @@ def from_snapshot(loaded: Settings, wanted: str | None) -> Data:
     import pyarrow.parquet as pq
 
     from recon import snapshot
+    from recon.reconcile import check
+    from recon.tables import PEOPLE, RECORDS
 
     folder = loaded.run.snapshots
     found = snapshot.newest(folder) if wanted is None else snapshot.read(folder / _plain_name(wanted))
     digest = hashlib.sha256((found.folder / "manifest.json").read_bytes()).hexdigest()
+    people: Any
+    records: Any
+    if engine is None:
+        people, records = pq.read_table(found.people), pq.read_table(found.records)
+    else:
+        people, records = engine.read_parquet(found.people, PEOPLE), engine.read_parquet(found.records, RECORDS)
+        check(people, PEOPLE, "person_id", engine)
+        check(records, RECORDS, "record_id", engine)
     return Data(
-        pq.read_table(found.people),
-        pq.read_table(found.records),
+        people,
+        records,
         found.manifest["inputs"],
         {"id": found.id, "manifest_sha256": digest}
         | {name: found.manifest[name] for name in ("api_calls", "api_quota") if name in found.manifest},
@@ -401,7 +421,7 @@ def _counted(result: Reconciliation, data: Data, loaded: Settings, clock: Clock)
     from recon.summary import summary
 
     counts = summary(result, loaded, clock.now())
-    people, objects, deleted = _sizes(data, result.engine)
+    people, objects, deleted = data.sizes or _sizes(data, result.engine)
     rows = {
         "people": people,
         "leads": objects.get("Lead", 0),
@@ -445,7 +465,7 @@ def _write(result: Reconciliation, manifest: dict[str, Any], folder: Path) -> di
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
         draft = Path(name)
         merged = itertools.chain.from_iterable(engine.batches(side.drop("n"), MERGED) for side in result.sides)
-        actions = engine.batches(result.actions_frame.sort("n").drop("n"), ACTIONS)
+        actions = engine.batches(result.actions_frame.drop("n"), ACTIONS)
         odd = unusable(result)
         written = {
             outputs.MERGED_FILE: outputs.write_parquet(merged, MERGED, draft / outputs.MERGED_FILE),

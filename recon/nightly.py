@@ -27,7 +27,7 @@ def carriers(found: Frame, engine: Engine) -> Frame:
     Parameters
     ----------
     found
-        `keys` of `recon.merge.Rows`.
+        `keys` of `recon.rows.Rows`, or the opted-out ones of them.
 
     Returns
     -------

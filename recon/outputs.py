@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ import pyarrow.compute as pc
 from recon.report.csv_safe import neutralise_column
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from recon.tables import Table
@@ -63,8 +65,8 @@ def told(name: str) -> tuple[str, str]:
     )
 
 
-#: Rows of a Parquet row group: fixed, so that the bytes don't depend on how an engine batches its rows.
-_GROUP_ROWS = 500_000
+#: Rows of a Parquet row group: fixed, so that the bytes don't depend on how an engine batches its rows. Few, as two of them are in memory.
+_GROUP_ROWS = 122_880
 
 
 #: Columns of a few words.
@@ -90,7 +92,6 @@ def write_parquet(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -
     """Write a table as Parquet, exactly as it is, and return the number of its rows."""
     import pyarrow.parquet as pq
 
-    rows = 0
     # Nearly every text is another one: a dictionary of them, or their smallest and largest, would only be work.
     texts = [column.name for column in table if column.kind == "string"]
     few = [name for name in texts if name in _FEW_VALUES]
@@ -101,9 +102,21 @@ def write_parquet(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -
             draft, table.schema, compression="zstd", use_dictionary=few, write_statistics=bounded
         ) as writer,
     ):
-        for group in _groups(batches, table, _GROUP_ROWS):
-            writer.write_table(group, row_group_size=_GROUP_ROWS)
+        return _written(_groups(batches, table), lambda group: writer.write_table(group, row_group_size=_GROUP_ROWS))
+
+
+def _written(groups: Iterable[pa.Table], write: Callable[[pa.Table], None]) -> int:
+    """Write groups one after the other, each while the engine makes the next one; the number of their rows."""
+    rows = 0
+    before: Future[None] | None = None
+    with ThreadPoolExecutor(1) as thread:
+        for group in groups:
+            if before is not None:
+                before.result()
+            before = thread.submit(write, group)
             rows += group.num_rows
+        if before is not None:
+            before.result()
     return rows
 
 
@@ -118,16 +131,17 @@ def write_csv(batches: Iterable[pa.RecordBatch], table: Table, path: Path) -> in
     kinds = {"time": pa.string(), "string": pa.string()}
     text = pa.schema([pa.field(column.name, kinds.get(column.kind, column.arrow)) for column in table])
     options = pacsv.WriteOptions(quoting_style="needed")
-    rows = 0
     with whole(path) as draft, pacsv.CSVWriter(draft, text, write_options=options) as writer:
-        for group in _groups(batches, table, _GROUP_ROWS):
+
+        def write(group: pa.Table) -> None:
             writer.write_table(pa.table([_as_text(group.column(name)) for name in table.names], schema=text))
-            rows += group.num_rows
-    return rows
+
+        return _written(_groups(batches, table), write)
 
 
-def _groups(batches: Iterable[pa.RecordBatch], table: Table, size: int) -> Iterator[pa.Table]:
+def _groups(batches: Iterable[pa.RecordBatch], table: Table) -> Iterator[pa.Table]:
     """The rows in groups of one size, the last one smaller; one empty group where there are no rows."""
+    size = _GROUP_ROWS
     waiting: list[pa.RecordBatch] = []
     held = 0
     any_rows = False

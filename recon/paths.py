@@ -6,13 +6,17 @@ left are walked, on the driver.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import narwhals.stable.v2 as nw
+import numpy as np
 import pyarrow as pa
 
+from recon.spread import NONE, Links
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from recon.engine import Engine, Frame
     from recon.merge import Rows
 
@@ -44,18 +48,19 @@ def paths(wanted: Frame, rows: Rows, deciding: Frame, engine: Engine) -> Frame:
     Frame
         `n`; `source`, the number of the row that the opt-out starts at; `path`, as in `recon.tables.ACTIONS`; `hops`.
     """
-    found = rows.keys
-    out = found.filter(nw.col("opted_out")).select("n", "c", "s", "a", "t", "v", "link", "carries", "kind")
+    out = rows.outs.select("n", "c", "s", "a", "t", "v", "link", "carries", "kind")
     by_choice = (nw.col("choice_sales_connect") | nw.col("choice_salesforce")).alias("by_choice")
     choices = deciding.select("c", by_choice)
-    stars = out.filter(nw.col("carries")).select("s").unique().with_columns(in_carrying_star=nw.lit(value=True))
+    stars = out.filter(nw.col("carries")).group_by("s").agg(nw.len().alias("_rows"))
+    stars = stars.select("s", in_carrying_star=nw.lit(value=True))
     out = out.join(choices, on="c", how="left").join(stars, on="s", how="left")
     out = engine.hold(out.with_columns(nw.col("in_carrying_star").fill_null(value=False)))
     wanted = engine.hold(wanted.join(choices, on="c", how="left"))
     direct = engine.hold(_direct(wanted, out))
     # Only the names that paths hold are looked up, and these once.
     needed = [wanted.select("n"), out.select("n"), wanted.filter(~nw.col("t").is_null()).select(nw.col("t").alias("n"))]
-    names = rows.names.join(nw.concat(needed, how="vertical").unique(), on="n", how="inner")
+    distinct = nw.concat(needed, how="vertical").group_by("n").agg(nw.len().alias("_rows")).select("n")
+    names = rows.names.join(distinct, on="n", how="inner")
     names = engine.hold(names.select("n", nw.concat_str("system", nw.lit(":"), "id").alias("uid")))
     one_hop = direct.filter(~nw.col("source").is_null())
     one_hop = one_hop.join(names, on="n", how="left").join(
@@ -126,26 +131,63 @@ def _over_the_record(rest: Frame, out: Frame, names: Frame) -> Frame:
 
 def _walk(rest: Frame, rows: Rows, out: Frame, engine: Engine) -> pa.Table:
     """Walk the clusters of the rows that no join reaches."""
-    clusters = engine.hold(rest.select("c").unique())
-    targets = engine.collect(rest.select("n")).column("n").to_pylist()
-    if not targets:
+    clusters = engine.hold(rest.select("c").group_by("c").agg(nw.len().alias("_rows")).select("c"))
+    targets = np.sort(_numbers(engine.collect(rest.select("n")), "n"))
+    if not len(targets):
         return _SCHEMA.empty_table()
-    uid = nw.concat_str("system", nw.lit(":"), "id").alias("uid")
-    members = rows.keys.select("n", "c", "a", "t", "v").join(clusters, on="c", how="inner")
-    members = engine.collect(members.join(rows.names, on="n", how="inner").select("n", "a", "t", "v", uid))
     general = (nw.col("kind") == "choice") | ~nw.col("by_choice")
-    sources = engine.collect(out.filter(general).join(clusters, on="c", how="inner").select("n"))
-    came_from = _spread(members, sorted(sources.column("n").to_pylist()))
-    uids = dict(zip(members.column("n").to_pylist(), members.column("uid").to_pylist(), strict=True))
+    starts = engine.collect(out.filter(general).join(clusters, on="c", how="inner").select("n"))
+    members = rows.ties.select("n", "c", "a", "t", "v").join(clusters, on="c", how="inner")
+    uid = nw.concat_str("system", nw.lit(":"), "id").alias("uid")
+    told = engine.collect(members.join(rows.names, on="n", how="inner").select("n", "a", "t", "v", uid)).sort_by("n")
+    n = _numbers(told, "n")
+    pairs = [_places(told, name, n) for name in ("t", "v")]
+    here, address = _places(told, "a", n)
+    of_address = np.full(len(n), NONE, dtype=np.int64)
+    of_address[here] = address
+    links = Links(len(n), pairs, of_address)
+    came_from, via = links.spread(np.searchsorted(n, np.sort(_numbers(starts, "n"))))
+    return _ways(np.searchsorted(n, targets), came_from, via, told)
+
+
+def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
+    numbers: NDArray[np.int64] = table.column(name).to_numpy()
+    return numbers
+
+
+def _places(table: pa.Table, name: str, n: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of the rows that have a number in a column, and those of the rows that have these numbers."""
+    column = table.column(name)
+    here = np.flatnonzero(column.is_valid().to_numpy())
+    return here, np.searchsorted(n, column.drop_null().to_numpy())
+
+
+def _ways(targets: NDArray[np.int64], came_from: NDArray[np.int64], via: NDArray[np.int64], told: pa.Table) -> pa.Table:
+    """The paths to these places, as text."""
+    uids, numbers = told.column("uid"), told.column("n")
+    back, kinds = came_from.tolist(), via.tolist()
+    trails = []
+    for target in targets.tolist():
+        trail = [target]
+        while (at := back[trail[-1]]) != NONE:
+            trail.append(at)
+        trails.append(trail)
+    on_the_way = np.unique(np.fromiter((at for trail in trails for at in trail), dtype=np.int64))
+    name = dict(zip(on_the_way.tolist(), uids.take(on_the_way).to_pylist(), strict=True))
     walked = []
-    for n in sorted(targets):
-        steps, at = [uids[n]], n
-        while (step := came_from[at]) is not None:
-            at, via = step
-            steps += [f" -[{via}]-> ", uids[at]]
-        steps.reverse()
-        walked.append({"n": n, "source": at, "path": _written(steps), "hops": len(steps) // 2})
-    return pa.Table.from_pylist(walked, schema=_SCHEMA)
+    for trail in trails:
+        steps = [name[trail[-1]]]
+        for at in trail[-2::-1]:
+            steps += [f" -[{KINDS[kinds[at]]}]-> ", name[at]]
+        walked.append((_written(steps), len(trail) - 1))
+    paths, hops = zip(*walked, strict=True)
+    columns = [
+        numbers.take(targets).cast(pa.int64()),
+        numbers.take(np.array([trail[-1] for trail in trails])).cast(pa.int64()),
+        pa.array(paths, pa.string()),
+        pa.array(hops, pa.int64()),
+    ]
+    return pa.table(columns, schema=_SCHEMA)
 
 
 def _written(steps: list[str]) -> str:
@@ -155,40 +197,3 @@ def _written(steps: list[str]) -> str:
         return "".join(steps)
     half = HOPS_WRITTEN // 2
     return "".join([*steps[: 2 * half], f"({hops - 2 * half} more)", *steps[-2 * half :]])
-
-
-def _spread(members: pa.Table, sources: list[int]) -> dict[int, tuple[int, str] | None]:
-    """Breadth first from all sources at once: for every row the neighbour it is reached from, and over which link.
-
-    An address is one step for all that have it, so that a mailbox of thousands costs thousands and not their square.
-    """
-    linked: tuple[dict[int, list[int]], ...] = (defaultdict(list), defaultdict(list))
-    at_address: dict[int, list[int]] = defaultdict(list)
-    address_of: dict[int, int] = {}
-    for row in members.to_pylist():
-        n = row["n"]
-        for neighbours, other in zip(linked, (row["t"], row["v"]), strict=True):
-            if other is not None:
-                neighbours[n].append(other)
-                neighbours[other].append(n)
-        if row["a"] is not None:
-            at_address[row["a"]].append(n)
-            address_of[n] = row["a"]
-    came_from: dict[int, tuple[int, str] | None] = dict.fromkeys(sources)
-    frontier = sources
-    while frontier:
-        # The surest kind of link first, then the smallest row: the same path in every run.
-        steps = [
-            (n, via, other)
-            for via, neighbours in zip(KINDS, linked, strict=False)
-            for n in frontier
-            for other in sorted(neighbours[n])
-        ]
-        steps += [(n, KINDS[2], other) for n in frontier for other in at_address.pop(address_of.get(n, -1), ())]
-        frontier = []
-        for n, via, other in steps:
-            if other not in came_from:
-                came_from[other] = (n, via)
-                frontier.append(other)
-        frontier.sort()
-    return came_from

@@ -39,7 +39,7 @@ class Reconciliation:
     sides
         `recon.tables.MERGED` with the row number `n`: the people and then the records, each in the order of `n`.
     actions_frame
-        `recon.tables.ACTIONS` with the row number `n`, not yet sorted.
+        `recon.tables.ACTIONS` with the row number `n`, held in its order where the engine keeps one.
     rows
         The rows as `recon.merge.rows` gives them, for counts.
     deciding
@@ -114,23 +114,31 @@ def reconcile(
     records_frame = _taken(records, RECORDS, "record_id", engine)
     rows = merge.rows(people_frame, records_frame, settings, engine)
     deciding = merge.causes(rows, engine)
-    carried = nightly.carriers(rows.keys, engine)
-    sides = merge.merged(rows, deciding, carried, settings.sync, engine)
-    actions = diff.actions(rows, nw.concat(sides, how="vertical"), deciding, carried, settings, engine, answered)
-    return Reconciliation(sides, engine.hold(actions), rows, deciding, carried, engine)
+    carried = nightly.carriers(rows.outs, engine)
+    merged = merge.merged(rows, deciding, carried, settings.sync, engine)
+    actions = diff.actions(rows, merged, deciding, carried, settings, engine, answered)
+    return Reconciliation(merged.sides, engine.sort(actions, "n"), rows, deciding, carried, engine)
 
 
 def _taken(native: Any, table: Table, key: str, engine: Engine) -> Frame:
     """A frame of the user's, checked; one that a reader has made in this engine is so already."""
     if isinstance(native, nw.LazyFrame):
         return native
-    frame = engine.hold(engine.take(native, table))
-    _check(frame, table, key, engine)
+    taken = engine.take(native, table)
+    frame = engine.hold(taken)
+    engine.drop(taken)
+    check(frame, table, key, engine)
     return frame
 
 
-def _check(frame: Frame, table: Table, key: str, engine: Engine) -> None:
-    """Refuse what no reader of ours would hand over: nulls in required columns, ids that aren't unique."""
+def check(frame: Frame, table: Table, key: str, engine: Engine) -> None:
+    """Refuse what no reader of ours would hand over: nulls in required columns, ids that aren't unique.
+
+    Raises
+    ------
+    UsageError
+        With the number of such rows.
+    """
     required = [column.name for column in table if column.required]
     nulls = frame.select(*(nw.col(name).null_count().alias(name) for name in required), rows=nw.len())
     unique = frame.select(nw.col(key).n_unique().alias("unique"))

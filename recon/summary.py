@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from recon.categories import CATEGORIES
 from recon.clock import iso
+from recon.identity import comparable
 from recon.merge import SALES_CONNECT, SALESFORCE
 from recon.nightly import next_run, predict
 from recon.report.mask import mask_address
@@ -56,12 +57,13 @@ def summary(result: Reconciliation, settings: Settings, now: datetime) -> dict[s
     dict
         The keys coverage, opted_out, categories, fix, could_be_mailed, overdue, time_to_effect, tonight, large_clusters and, under counts, clusters.
     """
-    first = result.rows.keys.filter(nw.col("c") == nw.col("n"))
+    first = result.rows.ties.filter(nw.col("c") == nw.col("n"))
+    persons = _persons(result)
     return {
         "coverage": _coverage(result),
-        "opted_out": _opted_out(result),
+        "opted_out": _opted_out(result, persons),
         **_actions(result, now),
-        "time_to_effect": _time_to_effect(result, settings.actions),
+        "time_to_effect": _time_to_effect(result, persons, settings.actions),
         "tonight": _tonight(result, settings, now),
         "large_clusters": _large_clusters(result, settings),
         "clusters": _one(result, first.select(number=nw.len()))["number"],
@@ -71,7 +73,7 @@ def summary(result: Reconciliation, settings: Settings, now: datetime) -> dict[s
 def unusable(result: Reconciliation) -> pa.Table:
     """The table `UNUSABLE`: addresses that are none, Salesforce ids that can't be ids; sorted by system, id, column."""
     engine = result.engine
-    odd = result.rows.texts.filter(~nw.col("email").is_null() & nw.col("address").is_null()).select("n", "system", "id")
+    odd = result.rows.no_addresses.select("n", "system", "id")
     addresses = engine.collect(odd.sort("n")).drop(["n"])
     broken = result.rows.keys.filter(nw.col("link") == "broken").select("n", "system")
     ids = result.rows.parts[0].select("n", "id", nw.col("salesforce_id").alias("broken_id"))
@@ -114,43 +116,48 @@ def _counts(result: Reconciliation, frame: Frame, *by: str) -> dict[tuple[Any, .
 
 def _coverage(result: Reconciliation) -> dict[str, dict[str, int]]:
     """How each side's records are tied to the other side."""
-    here = nw.col("system") == SALES_CONNECT
-    linked = nw.when(here).then(nw.col("link") == "linked").otherwise(nw.col("pointed")).fill_null(value=False)
-    tie = (
-        nw.when(linked)
-        .then(nw.lit("linked"))
-        .otherwise(
-            nw.when(nw.col("link").is_in(["stale", "broken"]).fill_null(value=False))
-            .then(nw.concat_str("link", nw.lit("_link")))
-            .otherwise(nw.when(nw.col("both")).then(nw.lit("address_only")).otherwise(nw.lit("unmatched")))
-        )
-    )
-    counted = _counts(result, result.rows.keys.with_columns(tie=tie), "system", "tie")
-    people = ("linked", "stale_link", "broken_link", "address_only", "unmatched")
-    return {
-        "people": {name: counted.get((SALES_CONNECT, name), 0) for name in people},
-        "records": {name: counted.get((SALESFORCE, name), 0) for name in people if not name.endswith("_link")},
+    by = ("system", "link", "pointed", "both")
+    found: dict[str, dict[str, int]] = {
+        SALES_CONNECT: dict.fromkeys(("linked", "stale_link", "broken_link", "address_only", "unmatched"), 0),
+        SALESFORCE: dict.fromkeys(("linked", "address_only", "unmatched"), 0),
     }
+    for (system, link, pointed, both), number in _counts(result, result.rows.keys, *by).items():
+        unlinked = "address_only" if both else "unmatched"
+        if system == SALES_CONNECT:
+            tie = {"linked": "linked", "stale": "stale_link", "broken": "broken_link"}.get(link, unlinked)
+        else:
+            tie = "linked" if pointed else unlinked
+        found[system][tie] += number
+    return {"people": found[SALES_CONNECT], "records": found[SALESFORCE]}
 
 
-def _opted_out(result: Reconciliation) -> dict[str, Any]:
+def _persons(result: Reconciliation) -> Frame:
+    """The clusters with an opt-out, held: is a record of either system in it, an opted-out one, one that can be changed; are all these opted out."""
+    here, out, live = nw.col("system") == SALES_CONNECT, nw.col("opted_out"), ~nw.col("is_converted")
+    sides = result.rows.keys.join(result.deciding.select("c"), on="c", how="inner").select(
+        "c",
+        sc=here,
+        sf=~here,
+        sc_out=out & here,
+        sf_out=out & ~here,
+        sc_live=here & live,
+        sf_live=~here & live,
+        all_out=out | ~live,
+    )
+    names = ("sc", "sf", "sc_out", "sf_out", "sc_live", "sf_live")
+    every = nw.col("all_out").all()
+    return result.engine.hold(sides.group_by("c").agg(*(nw.col(name).any() for name in names), every))
+
+
+def _opted_out(result: Reconciliation, persons: Frame) -> dict[str, Any]:
     """Opted-out records a system, and clusters by the side that says so."""
-    out = _counts(result, result.rows.keys.filter(nw.col("opted_out")), "system", "how")
+    out = _counts(result, result.rows.outs, "system", "how")
     rows = {system: sum(n for (each, _), n in out.items() if each == system) for system in (SALES_CONNECT, SALESFORCE)}
     sources = dict.fromkeys((*SOURCES, "unknown"), 0)
     for (system, source), number in out.items():
         if system == SALES_CONNECT:
             sources[source if source in SOURCES else "unknown"] += number
-    sides = _of_the_opted_out(result).select(
-        "c",
-        _sc=nw.col("system") == SALES_CONNECT,
-        _sf=nw.col("system") == SALESFORCE,
-        _sc_out=nw.col("opted_out") & (nw.col("system") == SALES_CONNECT),
-        _sf_out=nw.col("opted_out") & (nw.col("system") == SALESFORCE),
-    )
-    names = ("_sc", "_sf", "_sc_out", "_sf_out")
-    clusters = sides.group_by("c").agg(*(nw.col(name).any() for name in names))
-    counted = _counts(result, clusters, *names)
+    counted = _counts(result, persons, "sc", "sf", "sc_out", "sf_out")
     return {
         **rows,
         "sources": sources,
@@ -159,11 +166,6 @@ def _opted_out(result: Reconciliation) -> dict[str, Any]:
         "sales_connect_only": counted.get((True, True, True, False), 0),
         "salesforce_only": counted.get((True, True, False, True), 0),
     }
-
-
-def _of_the_opted_out(result: Reconciliation) -> Frame:
-    """The rows of the clusters with an opt-out: a small part of all."""
-    return result.rows.keys.join(result.deciding.select("c"), on="c", how="inner")
 
 
 def _actions(result: Reconciliation, now: datetime) -> dict[str, Any]:
@@ -231,32 +233,26 @@ def _people_mailable(result: Reconciliation, rows: Frame) -> dict[str, int]:
     }
 
 
-def _time_to_effect(result: Reconciliation, limits: ActionSettings) -> dict[str, int]:
+def _time_to_effect(result: Reconciliation, persons: Frame, limits: ActionSettings) -> dict[str, int]:
     """How long it took until all records of a person were opted out: from the first opt-out's date (UTC) to the last one's.
 
     Only persons on both sides whose records are all opted out are counted; converted Leads, which can't be changed, are left aside.
     """
     from recon.diff import due_dates
 
-    live = _of_the_opted_out(result).filter(~nw.col("is_converted"))
-    persons = (
-        live.with_columns(
-            _sc=nw.col("system") == SALES_CONNECT,
-            _sf=nw.col("system") == SALESFORCE,
-            _dated=~nw.col("own_at").is_null(),
-        )
+    dates = (
+        result.rows.outs.filter(~nw.col("is_converted"))
+        .select("c", "own_at", _dated=~nw.col("own_at").is_null())
         .group_by("c")
         .agg(
-            nw.col("_sc").any(),
-            nw.col("_sf").any(),
-            nw.col("opted_out").all(),
             nw.col("_dated").all(),
             nw.col("own_at").min().alias("_first"),
             nw.col("own_at").max().alias("_last"),
         )
-        .filter(nw.col("_sc") & nw.col("_sf") & nw.col("opted_out"))
         .with_columns(*(nw.col(name).dt.to_string("%Y-%m-%d") for name in ("_first", "_last")))
     )
+    whole = persons.filter(nw.col("sc_live") & nw.col("sf_live") & nw.col("all_out")).select("c")
+    persons = whole.join(dates, on="c", how="inner")
     found = {"same_day": 0, "within_2_days": 0, "within_limit": 0, "late": 0, "unknown": 0}
     counted = _counts(result, persons, "_dated", "_first", "_last")
     dated = [(first, last, number) for (known, first, last), number in counted.items() if known]
@@ -284,12 +280,18 @@ def _tonight(result: Reconciliation, settings: Settings, now: datetime) -> dict[
 def _large_clusters(result: Reconciliation, settings: Settings) -> list[dict[str, Any]]:
     """Clusters above the setting's size, largest first, each with the address or the record that joins most of its members."""
     engine, found = result.engine, result.rows.keys
+    never = comparable(settings.clusters.never_join)
     # The first row of a cluster is counted apart: most clusters are of one row.
     others = found.filter(nw.col("c") != nw.col("n")).group_by("c").agg(nw.len().alias("_others"))
     sizes = others.select("c", size=nw.col("_others") + 1)
     large = engine.hold(sizes.filter(nw.col("size") > settings.clusters.report_above))
     members = found.join(large, on="c", how="inner").select("n", "c", "size", "a", "t", "system")
-    members = engine.hold(members.join(result.rows.texts.select("n", "id", "address"), on="n", how="inner"))
+    members = result.rows.told(result.rows.texts_of(members))
+    if not engine.collect(large.select(rows=nw.len())).column("rows")[0].as_py():
+        return []
+    # An address that nobody else has is one's own.
+    joins = ~nw.col("address").is_null() & ~nw.col("address").is_in(never or [""])
+    members = engine.hold(members.with_columns(a=nw.coalesce("a", nw.when(joins).then(nw.col("n")))))
     addresses = engine.collect(
         members.filter(~nw.col("a").is_null()).group_by("c", "a").agg(nw.len().alias("number"), nw.col("address").min())
     ).to_pylist()

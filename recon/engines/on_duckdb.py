@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import tempfile
 import weakref
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from recon.tables import Column, Table
 
 #: Rows that stream out at once.
-_BATCH_ROWS = 100_000
+_BATCH_ROWS = 122_880
 
 _TYPES = {
     "string": "VARCHAR",
@@ -33,6 +34,7 @@ _TYPES = {
     "date": "DATE",
     "count": "BIGINT",
 }
+_HELD = re.compile(r"\bheld_\w+\b")
 _NUMBERS = ("INT", "FLOAT", "DOUBLE", "DECIMAL")
 
 
@@ -106,6 +108,12 @@ class DuckDB:
         """An Arrow table as a table of the connection."""
         return self._framed(self._keep(self.connection.from_arrow(table)))
 
+    def read_parquet(self, path: Path, table: Table) -> Frame:
+        """A Parquet file, read anew by every query and never whole in memory."""
+        # In brackets no sign of a path is a pattern for several files.
+        exact = "".join(f"[{sign}]" if sign in "*?[" else sign for sign in str(path))
+        return self.conform(self.connection.read_parquet(exact), table)
+
     def number(self, frame: Frame, by: list[str], name: str) -> Frame:
         """Number the rows in an order, from 0.
 
@@ -115,6 +123,10 @@ class DuckDB:
         numbered = self._framed(self.connection.table(kept).project(f'rowid AS "{name}", *'))
         self._held[kept] = numbered.to_native()
         return numbered
+
+    def sort(self, frame: Frame, by: str) -> Frame:
+        """The same rows as a table in an order."""
+        return self._framed(self._held[self._keep_in_order(frame.to_native(), [by])])
 
     def hold(self, frame: Frame) -> Frame:
         """The same rows as a table of the connection."""
@@ -129,12 +141,15 @@ class DuckDB:
                 self.connection.execute(f"DROP TABLE {name}")
 
     def drop(self, *frames: Frame) -> None:
-        """Drop the tables of these held frames."""
-        natives = [frame.to_native() for frame in frames]
-        for name, relation in list(self._held.items()):
-            if any(relation is each for each in natives):
+        """Drop the tables that these frames are made of; frames of other connections, and what isn't held here, stay."""
+        for frame in frames:
+            for name in set(_HELD.findall(frame.to_native().sql_query())) & self._held.keys():
                 del self._held[name]
                 self.connection.execute(f"DROP TABLE {name}")
+
+    def adopt(self, name: str) -> None:
+        """Hold a table of the connection that a reader has made under a name that begins with "held_"."""
+        self._held[name] = self.connection.table(name)
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:
         """Rows side by side: both are tables in the order of their numbers, so no join is needed to bring them together."""

@@ -12,6 +12,7 @@ from recon.engines.shape import fit, from_pandas, plain, to_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from recon.engine import Frame
     from recon.tables import Table
@@ -33,12 +34,22 @@ class ArrowPandas:
         frame: Frame = nw.from_native(table.to_pandas(types_mapper=pd.ArrowDtype)).lazy()
         return frame
 
+    def read_parquet(self, path: Path, table: Table) -> Frame:
+        """A Parquet file, by way of Arrow."""
+        import pyarrow.parquet as pq
+
+        return self.bring(table.conform(pq.read_table(path)))
+
     def number(self, frame: Frame, by: list[str], name: str) -> Frame:
         """Number the rows in an order, from 0."""
         native = _sorted(frame.collect().to_native(), by)
         native.insert(0, name, _column(pa.array(range(len(native)), pa.int64())))
         numbered: Frame = nw.from_native(native).lazy()
         return self.hold(numbered)
+
+    def sort(self, frame: Frame, by: str) -> Frame:
+        """The same rows, held in an order."""
+        return self.hold(frame.sort(by))
 
     def hold(self, frame: Frame) -> Frame:
         """The same frame (pandas computes at once); columns that pandas made by itself get Arrow's types."""

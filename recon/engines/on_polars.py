@@ -11,6 +11,7 @@ from recon.engines.shape import fit, from_pandas, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from recon.engine import Frame
     from recon.tables import Kind, Table
@@ -56,6 +57,12 @@ class Polars:
         frame: Frame = nw.from_native(pl.DataFrame(table).lazy())
         return frame
 
+    def read_parquet(self, path: Path, table: Table) -> Frame:
+        """A Parquet file, by way of Arrow."""
+        import pyarrow.parquet as pq
+
+        return self.bring(table.conform(pq.read_table(path)))
+
     def number(self, frame: Frame, by: list[str], name: str) -> Frame:
         """Number the rows in an order, from 0."""
         import polars as pl
@@ -63,6 +70,10 @@ class Polars:
         native = frame.to_native().sort(by).with_row_index(name).with_columns(pl.col(name).cast(pl.Int64))
         held: Frame = nw.from_native(native.collect().lazy())
         return held
+
+    def sort(self, frame: Frame, by: str) -> Frame:
+        """The same rows, held in an order."""
+        return self.hold(frame.sort(by))
 
     def hold(self, frame: Frame) -> Frame:
         """The same rows, computed."""

@@ -19,6 +19,7 @@ from recon.engines.spark_session import session_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from recon.engine import Frame
     from recon.tables import Column, Table
@@ -64,6 +65,12 @@ class Spark:
         frame: Frame = nw.from_native(_with(native, {name: _FROM_MICROSECONDS.format(f"`{name}`") for name in times}))
         return frame
 
+    def read_parquet(self, path: Path, table: Table) -> Frame:
+        """A Parquet file, by way of Arrow."""
+        import pyarrow.parquet as pq
+
+        return self.bring(table.conform(pq.read_table(path)))
+
     def number(self, frame: Frame, by: list[str], name: str) -> Frame:
         """Number the rows in an order. The numbers have gaps: one for every row would take all rows through one task."""
         from pyspark.sql import functions
@@ -72,6 +79,10 @@ class Spark:
             frame.to_native().sort(*by).withColumn(name, functions.monotonically_increasing_id())
         )
         return self.hold(held)
+
+    def sort(self, frame: Frame, by: str) -> Frame:
+        """The same rows, held in an order."""
+        return self.hold(frame.sort(by))
 
     def hold(self, frame: Frame) -> Frame:
         """The same rows, kept by the executors, or in the checkpoint folder where the session has one: they survive an executor there."""

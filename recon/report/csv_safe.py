@@ -26,6 +26,9 @@ _RE2 = "^" + _DROPPED + "[" + "".join(rf"\x{{{ord(char):x}}}" for char in FORMUL
 _PYTHON = re.compile(re.sub(r"\\x\{([0-9a-f]+)\}", lambda found: rf"\u{int(found[1], 16):04x}", _RE2))
 
 
+_PLAIN = pa.array([None, b"", *(bytes([code]) for code in range(128) if chr(code).isalnum())], pa.binary())
+
+
 def neutralise(text: str) -> str:
     """The text, with a single quote in front if a spreadsheet could take it for a formula."""
     return "'" + text if _PYTHON.match(text) else text
@@ -49,7 +52,17 @@ def neutralise_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         raise TypeError(f"only a column of strings can be made safe for a spreadsheet, not {column.type}")
+    if _is_plain(column):
+        return column
     quote, nothing = pa.scalar("'", column.type), pa.scalar("", column.type)
     return pc.if_else(
         pc.match_substring_regex(column, _RE2), pc.binary_join_element_wise(quote, column, nothing), column
     )
+
+
+def _is_plain(column: pa.ChunkedArray) -> bool:
+    """Whether every text begins with a letter or digit of ASCII, or is empty, which is told from single bytes."""
+    starts = pc.binary_slice(
+        column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()), 0, 1
+    )
+    return bool(pc.all(pc.is_in(pc.unique(starts), value_set=_PLAIN), min_count=0).as_py())

@@ -28,6 +28,15 @@ for _value, _character in enumerate(_CHECKSUM):
     _BITS_OF[ord(_character)] = _value
     _BITS_OF[ord(_character.lower())] = _value
 
+_UPPER = 2
+_KIND_OF = np.zeros(256, dtype=np.uint8)
+_KIND_OF[ord("0") : ord("9") + 1] = 1
+_KIND_OF[ord("A") : ord("Z") + 1] = _UPPER
+_KIND_OF[ord("a") : ord("z") + 1] = 3
+#: The three check characters by the case of the fifteen before them, the first one the lowest bit.
+_CASES = np.arange(1 << 15)
+_CHECKSUM_OF = np.stack([_CHECKSUM_BYTES[(_CASES >> place) & 31] for place in (0, 5, 10)], axis=1)
+
 #: Rows worked on at once: keeps the matrices below some 20 MB.
 _BLOCK = 1 << 18
 
@@ -103,10 +112,13 @@ def are_whole(ids: pa.Array, prefix: str) -> bool:
     if pc.any(pc.not_equal(pc.binary_length(ids), 18), min_count=0).as_py():
         return False
     matrix = _matrix(ids, 18)
-    body = matrix[:, :15]
-    upper, _, good = _shapes(body)
-    same_start = matrix[:, : len(prefix)] == np.frombuffer(prefix.encode(), dtype=np.uint8)
-    return bool(good.all() and same_start.all() and (matrix[:, 15:] == _CHECKSUM_BYTES[_case_bits(upper)]).all())
+    kinds = _KIND_OF[matrix]
+    if not kinds.all() or (matrix[:, : len(prefix)] != np.frombuffer(prefix.encode(), dtype=np.uint8)).any():
+        return False
+    # The case of fifteen characters as one number, and what has to follow it.
+    cases = np.packbits(kinds[:, :15] == _UPPER, axis=1, bitorder="little")
+    numbers = cases[:, 0].astype(np.uint16) | (cases[:, 1].astype(np.uint16) << 8)
+    return bool((_CHECKSUM_OF[numbers] == matrix[:, 15:]).all())
 
 
 def _block_to_18(ids: pa.Array) -> pa.Array:

@@ -8,6 +8,8 @@ it may not take, it can leave.
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from recon.sources.scan import is_utf8
 from recon.sources.vocabulary import FLAG_PAIRS, STATUS_PAIRS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import duckdb
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
     from recon.sources.rows import Details, Reader
     from recon.tables import Table
 
-#: Rows that are looked at to tell how flags are spelt.
-_SAMPLE_ROWS = 1000
+#: Bytes that are looked at to tell how flags are spelt.
+_SAMPLE_BYTES = 1 << 17
 #: Rows that are checked at once.
 _BATCH_ROWS = 1 << 17
 _UNUSED = ("first_name", "last_name")
@@ -75,12 +77,15 @@ class Quick:
     ----------
     connection
         Where the tables will be.
+    keep
+        Told the name of every table that is made.
     """
 
     _numbers = itertools.count(1)
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, keep: Callable[[str], object] = str) -> None:
         self._connection = connection
+        self._keep = keep
 
     def read(
         self, path: Path, reader: Reader, found: Mapping[str, int], table: Table, given: Mapping[str, str]
@@ -102,12 +107,14 @@ class Quick:
             return None
         import duckdb
 
-        name = f"file_{next(self._numbers)}"
+        name = f"held_file_{next(self._numbers)}"
         try:
-            return self._read(name, path, reader, found, table, given)
+            loaded = self._read(name, path, reader, found, table, given)
         except (_NotPlainError, duckdb.Error):
             self._connection.execute(f"DROP TABLE IF EXISTS {name}")
             return None
+        self._keep(name)
+        return loaded
 
     def _read(
         self,
@@ -123,7 +130,7 @@ class Quick:
         with ThreadPoolExecutor(1) as threads:
             # The hash and the walk over the bytes run beside the reading; neither needs Python for long.
             scanning = threads.submit(quick_scan, path, reader.delimiter)
-            spellings = self._spellings(source, found)
+            spellings = _spellings(path, reader.delimiter, found)
             self._load(name, source, found, table, given, spellings)
             sound: Sound | None = scanning.result()
         after = path.stat()
@@ -179,20 +186,6 @@ class Quick:
             f"CREATE TABLE {name} AS SELECT *{told} FROM (SELECT {', '.join(parts)} FROM {source})"
         )
 
-    def _spellings(self, source: str, found: Mapping[str, int]) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
-        """How yes and no are spelt in each column of flags, told from the first rows; and the words as the vocabulary has them."""
-        flags = [name for name in sql.FLAGS if name in found]
-        cells = ", ".join(f"list(DISTINCT c{found[name]})" for name in flags)
-        row = self._connection.execute(f"SELECT {cells} FROM (FROM {source} LIMIT {_SAMPLE_ROWS})").fetchone()
-        told = {}
-        for name, words in zip(flags, row or (), strict=True):
-            pairs = STATUS_PAIRS if name == "unsubscribed" else FLAG_PAIRS
-            spelt = sql.spelling(words or [], pairs)
-            if spelt is None:
-                raise _NotPlainError
-            told[name] = spelt
-        return told
-
     def _counted(self, name: str, found: Mapping[str, int], spellings: Mapping[str, Any]) -> dict[str, Any]:
         """Counts for the details; not plain where ids repeat."""
         key = next(key for key in _KEYS if key in found)
@@ -222,6 +215,32 @@ class Quick:
                 good = are_whole(values, prefixes[column]) if column in prefixes else _plain_ids(values)
                 if not good:
                     raise _NotPlainError
+
+
+def _spellings(
+    path: Path, delimiter: str, found: Mapping[str, int]
+) -> dict[str, tuple[tuple[str, str], tuple[str, str]]]:
+    """How yes and no are spelt in each column of flags, told from the first rows; and the words as the vocabulary has them."""
+    with path.open("rb") as stream:
+        start = stream.read(_SAMPLE_BYTES)
+        more = bool(stream.read(1))
+    try:
+        text = start.removeprefix(b"\xef\xbb\xbf").decode(errors="ignore" if more else "strict")
+        rows = list(itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 1, None))
+    except (ValueError, csv.Error):
+        raise _NotPlainError from None
+    if more:
+        rows = rows[:-1]  # the last one may be cut off
+    told = {}
+    for name in sql.FLAGS:
+        if name not in found:
+            continue
+        pairs = STATUS_PAIRS if name == "unsubscribed" else FLAG_PAIRS
+        spelt = sql.spelling({row[found[name]] for row in rows if len(row) > found[name]}, pairs)
+        if spelt is None:
+            raise _NotPlainError
+        told[name] = spelt
+    return told
 
 
 def _said(counted: Mapping[str, Any], flag: str, spelt: tuple[tuple[str, str], tuple[str, str]]) -> str:

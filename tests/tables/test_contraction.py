@@ -157,8 +157,9 @@ def test_linked_records_of_one_address_send_no_edge(engine: Engine) -> None:
     people += [m.person("none", None, "c"), m.person("broken", None, "d", "C009")]
     records = [m.record("C001", "a", False), m.record("C002", "e", False), m.record("L001", "e", False, "C002")]
     frames = (own.take(table_of(people, PEOPLE), PEOPLE), own.take(table_of(records, RECORDS), RECORDS))
-    rows = merge.rows(*frames, Settings(), own)
-    sent = own.collect(merge.edges(rows.keys.with_columns(_k=nw.coalesce("a", "n"))))
+    keys = merge.rows(*frames, Settings(), own).keys
+    became = keys.filter(~nw.col("v").is_null()).select("n", "v")
+    sent = own.collect(merge.edges(keys.select("n", "t"), became, keys.filter(~nw.col("a").is_null()).select("n", "a")))
     assert sent.num_rows == 1
 
 
