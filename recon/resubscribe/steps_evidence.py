@@ -126,7 +126,8 @@ class StepsEvidence:
 
     def state(self, task: Task) -> State:
         """What is known of a task."""
-        return self._states.setdefault(task.label, State())
+        # Of most there is nothing to know: an opt-out is hardly ever put back. So nothing is kept for those.
+        return self._states.get(task.label) or State()
 
     def verdict(self, step: Step) -> int | None:
         """The accepted verdict that allows a clear: its number in the ledger.
@@ -151,7 +152,7 @@ class StepsEvidence:
         """
         state = self.state(task)
         if state.open is None:
-            self._opened(self._ledger.append(kinds.INTENT, self._intent(task, way, None, system_at)))
+            state = self._opened(self._ledger.append(kinds.INTENT, self._intent(task, way, None, system_at)))
         assert state.open is not None
         return state.open
 
