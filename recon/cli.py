@@ -156,6 +156,10 @@ def diff(
     """
     from recon import jobs
 
+    if engine in ("auto", "duckdb"):
+        from recon.engines.arrow_alone import leave_pandas_out
+
+        leave_pandas_out()
     result = jobs.reconcile(
         workspace,
         people=people,

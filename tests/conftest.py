@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 
+import pandas  # noqa: F401, ICN001 - before a command in this process leaves it out, see recon.engines.arrow_alone
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recon.engines.arrow_alone import know_pandas
 from recon.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def from_pandas(frame: Any, shape: Table) -> pa.Table:
     UsageError
         As `fit`.
     """
+    know_pandas()
     columns = {}
     for column in shape:
         if column.name not in frame.columns:
