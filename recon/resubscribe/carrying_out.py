@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recon.clock import iso
 from recon.errors import SourceError
 from recon.resubscribe.answers import STOPPING, remedy
 from recon.resubscribe.outcomes import Outcome
-from recon.resubscribe.staleness import is_so, opted_out_since, set_since, staleness
+from recon.resubscribe.staleness import is_so, set_since, slipped_in, staleness
 from recon.resubscribe.steps_evidence import BULK, NEWER_OPT_OUT, WORKLIST, Task
 from recon.resubscribe.systems import Stopped
 from recon.resubscribe.telling import outcome_of, stale_outcome, untried
@@ -178,20 +177,6 @@ class Carrier:
                 self._leave(waiting, {}, seen, task)
                 return
 
-    def _slipped_in(self, task: Task, seen: Seen | None) -> bool:
-        """Whether somebody opted a record out between the last look at it and the write, and the write passed all the same.
-
-        A precondition compares whole seconds, so it can't see that where the record was changed before in the same second. History tells then.
-        Of a record that nobody changed since the snapshot it need not be asked: any change gives that another second.
-        """
-        step, state, salesforce = task.step, self._state(task), self._systems.salesforce
-        if step.system != "salesforce" or not task.clears or salesforce is None:
-            return False
-        unmoved = seen is not None and seen.modified_at is not None and iso(seen.modified_at) == step.modified_at
-        if unmoved and state.attempts == 1:
-            return False
-        return opted_out_since(step, salesforce.history(step), state.system_at)
-
     def _ready(self, clears: Sequence[Task], waiting: Sequence[Task], seen: Mapping[str, Seen]) -> list[Task]:
         """The clears that may be written now: all that are waiting, or none."""
         reasons: dict[int | str, str] = {}
@@ -353,7 +338,7 @@ class Carrier:
             The record as it was seen just before it was written; None where it was found written.
         """
         try:
-            slipped_in = self._slipped_in(task, seen)
+            code = NEWER_OPT_OUT if slipped_in(task, seen, self._state(task), self._systems.salesforce) else None
         except SourceError as error:
             self._unsure[task.label] = Outcome(
                 task.step.number,
@@ -365,7 +350,6 @@ class Carrier:
                 at=self._evidence.now(),
             )
             return
-        code = NEWER_OPT_OUT if slipped_in else None
         self._evidence.conclude(task, "done", was=was, now=task.after, code=code, found=seen is None)
 
     def _why_not(self, task: Task, seen: Seen | None) -> str | None:

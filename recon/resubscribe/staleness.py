@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from recon.clock import iso
+from recon.errors import SourceError
 from recon.identity import address as comparable
 from recon.resubscribe.steps_evidence import ALREADY_SO, NEWER_OPT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from recon.resubscribe.live import Change, Seen
+    from recon.resubscribe.live import Change, LiveSalesforce, Seen
     from recon.resubscribe.plan_file import Step
-    from recon.resubscribe.steps_evidence import Task
+    from recon.resubscribe.steps_evidence import State, Task
 
 #: The codes of what is not carried out, each with its meaning.
 MEANINGS = {
@@ -126,6 +128,40 @@ def opted_out_since(step: Step, changes: Sequence[Change] | None, looked_at: str
     if known is None:
         return looked is not None and any(at >= looked for at in outs)
     return any(at > known for at in outs)
+
+
+def slipped_in(task: Task, seen: Seen | None, state: State, salesforce: LiveSalesforce | None) -> bool:
+    """Whether somebody opted a record out between the last look at it and the write, and the write passed all the same.
+
+    A precondition compares whole seconds, so it can't see that where the record was changed before in the same second. History tells then.
+    Of a record that nobody changed since the snapshot it need not be asked: any change gives that another second.
+
+    Parameters
+    ----------
+    task
+        What was written.
+    seen
+        The record as it was seen just before; None where it was found written.
+    state
+        What the ledger says about the task.
+    salesforce
+        Reads the history.
+
+    Raises
+    ------
+    SourceError
+        If the history can't be read, or not any more.
+    """
+    step = task.step
+    if step.system != "salesforce" or not task.clears or salesforce is None:
+        return False
+    unmoved = seen is not None and seen.modified_at is not None and iso(seen.modified_at) == step.modified_at
+    if unmoved and state.attempts == 1:
+        return False
+    changes = salesforce.history(step)
+    if changes is None and not unmoved and step.opted_out_at is not None:
+        raise SourceError("its history, which the plan was made by, can't be read any more.")
+    return opted_out_since(step, changes, state.system_at)
 
 
 def _second(at: datetime | None) -> datetime | None:

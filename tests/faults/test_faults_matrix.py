@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from recon.ledger import verify
-from tests.faults.cases import CASES, Case, Side
+from tests.faults.cases import CASES, QUERY, Case, Side, fault
 from tests.faults.fault_world import World, tables
 
 if TYPE_CHECKING:
@@ -93,6 +93,22 @@ def test_in_an_apply(shared: World, tmp_path: Path, case: Case) -> None:
     assert again.exit == (3 if case.ends == "ann_out" else 0), again.text
     assert not verify(tmp_path / "ledger").findings
     ends_well(shared, template, case)
+
+
+def test_a_look_at_history_that_is_hidden_midway_is_made_by_the_next_run(shared: World, tmp_path: Path) -> None:
+    template = shared.template("rest", hasty=False)
+    plan = shared.begin(template, tmp_path)
+    shared.inject(
+        fault("change", change="edit", record="<ann_lead>", path=QUERY),
+        fault("status", status=400, code="INVALID_TYPE", query="FROM LeadHistory", after=2, times="always"),
+    )
+    said = shared.apply(plan)
+    assert said.exit == 3
+    assert "Whether the person opted out just before isn't known: its history" in said.text
+    assert shared.flags()[f"salesforce:{shared.ids['ann_lead']}"] is False
+    shared.calm()
+    assert shared.apply(plan).exit == 0
+    assert shared.flags() == template.after
 
 
 def holds(world: World, before: dict[str, bool], plan: Path, applied: Applied | None) -> None:

@@ -12,6 +12,7 @@ from recon.clock import SetClock
 from recon.ledger import Entry
 from recon.nightly import next_run
 from recon.resubscribe import sticking
+from recon.resubscribe.answered import _covers
 from recon.resubscribe.apply import apply
 from recon.resubscribe.standing import _Clocks
 from recon.resubscribe.verify import verify
@@ -125,6 +126,13 @@ def test_whose_clock_is_taken_where_sales_connect_does_not_tell() -> None:
     clocks.note(after)
     assert clocks.since(after) == now + ahead - slack
     assert clocks.since(told) == now - ahead - slack
+
+
+@pytest.mark.parametrize(("minutes", "covered"), [(30, False), (90, True), (-30, False)])
+def test_a_lead_that_was_changed_near_a_verdict_may_have_been_changed_after_it(minutes: int, covered: bool) -> None:
+    at = datetime(2026, 11, 5, 18, tzinfo=UTC)
+    row = {"opted_out_at": None, "modified_at": at - timedelta(minutes=minutes)}
+    assert _covers(intent(1, at, "salesforce"), row) is covered
 
 
 @pytest.mark.parametrize(
