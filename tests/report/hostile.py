@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 from recon import jobs
 from recon.errors import InputRefused
 from recon.resubscribe.apply import apply
+from recon.resubscribe.jobs import Resubscribed
+from recon.resubscribe.jobs import plan as make_plan
 from recon.resubscribe.verify import verify
 from recon.sandbox import sales_connect
 from recon.sandbox.salesforce import records
@@ -31,6 +34,10 @@ NUL = "nul\0byte"
 TEXTS = (*RUNS, FORMULA, QUOTES + URL + BRACES, MARKS + "\u202eevil\u2066", LONG, NUL, "\t=1")
 #: What a Salesforce name holds at most.
 _NAME = 80
+#: Columns of the approved file in which nothing but a few words may stand: another one refuses the file.
+REFUSING = ("kind", "country")
+#: The name of the approved file; no file's name holds a slash.
+FILE = "<img src=x onerror=window.hacked=1>{{7}}.csv"
 
 
 @dataclass
@@ -39,6 +46,7 @@ class HostileRun:
 
     rig: Rig
     folder: Path
+    done: Resubscribed
     emails: list[str] = field(default_factory=list)
 
     @property
@@ -48,13 +56,26 @@ class HostileRun:
 
 def hostile_run(folder: Path) -> HostileRun:
     """Pull, plan, apply, a night with a careless edit, verify, report. Close its sandbox afterwards."""
-    # As many rows as there are kinds of text, so that a browser has done with the page soon.
-    rig = new_rig(folder, f"{POLICY}\n[report]\nrows = {2 * len(TEXTS)}\n")
+    # Few rows, so that a browser has done with the page soon; enough for each kind of text.
+    told = f"rows = 40\ntitle = {json.dumps(RUNS[1])}\norganisation = {json.dumps(RUNS[0])}"
+    rig = new_rig(folder, f"{POLICY}\n[report]\n{told}\n")
     store, environ = rig.sandbox.store, rig.sandbox.environment()
     emails, edited = [], ""
     for number, text in enumerate(TEXTS):
         email = f"victim{number}@hostile.example"
-        record = records.insert_contact(store, LastName=text[:_NAME], FirstName=text[:40], Email=email)
+        party = records.insert_individual(store, LastName=text[:_NAME], FirstName=text[:40])
+        records.insert_consent(
+            store,
+            Name=text,
+            PartyId=party,
+            ContactPointType="Email",
+            # One of them says no.
+            PrivacyConsentStatus="OptOut" if text == FORMULA else "OptIn",
+            CaptureSource=text,
+        )
+        record = records.insert_contact(
+            store, LastName=text[:_NAME], FirstName=text[:40], Email=email, IndividualId=party
+        )
         person = sales_connect.add_person(
             store,
             email=email,
@@ -74,9 +95,18 @@ def hostile_run(folder: Path) -> HostileRun:
         )
         # Opted out on one side only, the same address on the other: an action each.
         twin = f"twin{number}@hostile.example"
-        records.insert_lead(store, LastName=text[:_NAME], Company=text[:_NAME], Email=twin)
+        records.insert_lead(store, LastName=text[:_NAME], FirstName=text[:40], Company=text[:_NAME], Email=twin)
         other = sales_connect.add_person(store, person_id=f"twin{number} {text}", email=twin, last_name=text)
         sales_connect.unsubscribe(store, other, source="manual")
+        # One sales user's unsubscribe, the user's name hostile; and one that an admin took back with a hostile reason.
+        third = sales_connect.add_person(store, email=f"user{number}@hostile.example")
+        sales_connect.unsubscribe(store, third, level="user", user_name=text)
+        fourth = sales_connect.add_person(store, email=f"back{number}@hostile.example")
+        sales_connect.unsubscribe(store, fourth)
+        sales_connect.remove_unsubscribe(store, fourth, text, text)
+        # Salesforce's addresses, and a person account.
+        records.insert_lead(store, LastName="Alone", Company=text[:_NAME], Email=f"{text}@y.example")
+        records.insert_person_account(store, LastName=text[:_NAME], FirstName=text[:40], Email=f"{text}@z.example")
     rig.days(3)
     for number, text in enumerate(TEXTS):
         if "\0" in text:
@@ -84,16 +114,18 @@ def hostile_run(folder: Path) -> HostileRun:
         words = dict.fromkeys(("reason", "purpose", "evidence", "note", "notice", "requested_by"), text)
         rig.approve(emails[number], **words)
         rig.approve(text, **words | {"scope": text, "kind": "correction", "approved_by": text})
+    for number, column in enumerate(name for name in APPROVED.names if name not in REFUSING):
+        rig.approve(**{"email": f"column{number}@hostile.example", column: RUNS[number % len(RUNS)]})
     rig.pull()
-    made = rig.plan(created_by=SCRIPT)
-    apply(rig.folder, made.path, actor=f"{ADMIN} {RUNS[0]}", clock=rig.clock, environ=environ)
+    made = make_plan(rig.folder, rig.approved(FILE), created_by=SCRIPT, clock=rig.clock, environ=environ)
+    applied = apply(rig.folder, made.path, actor=f"{ADMIN} {RUNS[0]}", clock=rig.clock, environ=environ)
     rig.clock.advance(timedelta(hours=1))
     records.update_record(store, "Contact", edited, {"HasOptedOutOfEmail": True})
     rig.night()
     with suppress(InputRefused):
         verify(rig.folder, clock=rig.clock, environ=environ)
     jobs.report(rig.folder, run_id=made.plan.run_id, clock=rig.clock)
-    return HostileRun(rig, made.folder, emails)
+    return HostileRun(rig, made.folder, Resubscribed(made, applied), emails)
 
 
 def without_controls(text: str) -> str:

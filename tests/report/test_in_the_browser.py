@@ -16,8 +16,20 @@ from recon.errors import InputRefused
 from recon.report.csv_safe import neutralise
 from recon.report.mask import visible
 from recon.resubscribe.approved import read_approved
+from recon.tables import APPROVED, PEOPLE
 from tests.report.conftest import CLOCK
-from tests.report.hostile import NUL, RUNS, TEXTS, HostileRun, hostile_run, write_approved, write_extracts
+from tests.report.hostile import (
+    FILE,
+    MARKS,
+    NUL,
+    REFUSING,
+    RUNS,
+    TEXTS,
+    HostileRun,
+    hostile_run,
+    write_approved,
+    write_extracts,
+)
 from tests.report.page import Page
 
 if TYPE_CHECKING:
@@ -30,6 +42,21 @@ if TYPE_CHECKING:
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22a", "wcag22aa", "best-practice")
 LOOKS = [(width, scheme) for width in (1280, 360) for scheme in ("light", "dark")]
+
+
+HIDDEN = re.compile("[\0-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]")
+LEAD_HEADERS = ("Id", "Email", "HasOptedOutOfEmail", "IsConverted", "ConvertedContactId", "IsDeleted", "FirstName", "LastName", "LastModifiedDate")  # fmt: skip
+_ELEMENTS = {"div", "p", "h4", "ul", "li", "b", "br", "code", "table", "thead", "tbody", "tr", "th", "td"}
+
+
+def _only_text(markup: str) -> None:
+    """Nothing but a table's and a text's elements, no handler, nothing hidden."""
+    page = Page(markup)
+    assert {tag for tag, _ in page.elements} <= _ELEMENTS
+    assert not [
+        name for _, attrs in page.elements for name in attrs if name.startswith("on") or name in ("href", "src")
+    ]
+    assert not HIDDEN.search(markup)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +80,7 @@ class TestWithoutABrowser:
             assert f"evidence{visible(text)}" in proof
         assert "bad_email" in rejected
         assert "⟨U+0000⟩" in page.text
-        assert not re.search("[\0-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", hostile.html)
+        assert not HIDDEN.search(hostile.html)
         assert not [email for email in hostile.emails if email in hostile.html]
 
     def test_files_for_people_hold_no_formula(self, hostile: HostileRun) -> None:
@@ -83,6 +110,106 @@ class TestWithoutABrowser:
         assert "img" not in {tag for tag, _ in page.elements}
         for text in RUNS:
             assert visible(text) in page.text
+        with (run.folder / "actions.csv").open(encoding="utf-8", newline="") as stream:
+            assert all(neutralise(cell) == cell for row in csv.reader(stream) for cell in row)
+
+    def test_every_field_of_both_systems_is_hostile(self, hostile: HostileRun) -> None:
+        """What a person or an import can write; not ids, times and flags, which the systems make or check."""
+        own = {"MasterRecordId", "ConvertedContactId", "IndividualId", "AccountId", "PersonContactId", "PartyId"}
+        told = {"ContactPointType", "PrivacyConsentStatus", "LastModifiedById", "level", "source", "details"}
+        with hostile.rig.sandbox.store.transaction() as db:
+            for table in ("lead", "contact", "account", "individual", "contactpointtypeconsent", "person", "unsubscribe", "unsubscribe_history"):  # fmt: skip
+                for _, column, kind, *_ in db.execute(f"PRAGMA table_info({table})").fetchall():
+                    plain = column in own | told or column == "Id" or column.endswith(("Date", "_at", "Modstamp"))
+                    if kind != "TEXT" or plain or column in ("at", "EffectiveFrom", "EffectiveTo"):
+                        continue
+                    if table != "person" and column == "person_id":
+                        continue
+                    found = db.execute(
+                        f"SELECT count(*) FROM {table} WHERE instr({column}, 'window.hacked')"
+                    ).fetchone()
+                    assert found[0], (table, column)
+
+    def test_every_column_of_the_approved_file_is_hostile(self, hostile: HostileRun) -> None:
+        with (hostile.rig.folder / FILE).open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert tuple(name for name in rows[0] if not any("hacked" in row[name] for row in rows)) == REFUSING
+        verdicts = hostile.done.planned.check.checked.verdicts
+        assert verdicts.num_rows == len(rows)
+        assert visible(FILE) in Page(hostile.html).text
+
+    @pytest.mark.parametrize("name", REFUSING)
+    def test_what_may_hold_a_few_words_only_refuses_the_file_in_a_sentence(self, name: str, tmp_path: Path) -> None:
+        path = tmp_path / "approved.csv"
+        row = dict.fromkeys(APPROVED.names, "") | {"email": "a@b.example", name: RUNS[0] + MARKS}
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, row)
+            writer.writeheader()
+            writer.writerow(row)
+        with pytest.raises(InputRefused, match=rf"approved\.csv, line 2, column '{name}'") as refused:
+            read_approved(path)
+        assert "hacked" not in str(refused.value)
+        assert not HIDDEN.search(str(refused.value))
+
+    def test_what_notebooks_show_is_text(self, hostile: HostileRun) -> None:
+        from recon import charts, views
+        from recon.results import RunResult
+
+        manifest = json.loads((hostile.folder / "manifest.json").read_text("utf-8"))
+        run = RunResult(manifest["run_id"], hostile.folder, manifest)
+        tables = [views.verdicts(hostile.done), views.steps(hostile.done), views.blocked(hostile.done), views.outcomes(hostile.done)]  # fmt: skip
+        tables += [views.verdicts(hostile.done, show_addresses=True), views.first_actions(run, 200, show_addresses=True)]  # fmt: skip
+        tables += [views.first_actions(run, 200), views.inputs(manifest["inputs"]), views.files(hostile.folder)]
+        tables += [views.large_clusters(manifest), views.categories(run), views.coverage(run)]
+        for table in tables:
+            _only_text(table._repr_html_())
+        assert any("⟨U+202E⟩" in table._repr_html_() for table in tables)
+        for chart in (charts.disagreements(run), charts.cluster_sizes(run), charts.verdicts(hostile.done)):
+            assert "<script" not in chart.svg
+
+    def test_what_why_says_is_text(self, hostile: HostileRun) -> None:
+        from recon import charts, settings
+        from recon.explore import asking, find
+
+        loaded = settings.load(hostile.rig.folder)
+        among = find.joined(jobs.from_snapshot(loaded, None), loaded)
+        asked = [(f"{number}{text}", True) for number, text in enumerate(TEXTS)]
+        for query, full in [*asked, (hostile.emails[0], False), (RUNS[0], False)]:
+            answer = asking._why(loaded, among, query, show_addresses=full, clock=hostile.rig.clock)
+            _only_text(answer._repr_html_())
+            assert not HIDDEN.search("".join(answer.lines()))
+            assert (answer.person is None) == (query == RUNS[0])
+            if answer.person is not None:
+                assert not HIDDEN.search(charts.links(answer).svg)
+
+    @pytest.mark.parametrize("name", [*PEOPLE.names, *LEAD_HEADERS])
+    def test_a_hostile_column_of_an_extract_is_read_as_text_or_refused_in_a_sentence(
+        self, name: str, tmp_path: Path
+    ) -> None:
+        people = {"person_id": "1", "email": "a@b.example", "unsubscribed": "true"}
+        leads = {"Id": "00Q000000000001", "Email": "a@b.example", "HasOptedOutOfEmail": "false", "IsConverted": "false"}
+        text = TEXTS[2] + MARKS
+        (people if name in PEOPLE.names else leads)[name] = text
+        given = {}
+        for file, row in (("people", people), ("leads", leads)):
+            given[file] = tmp_path / f"{file}.csv"
+            with given[file].open("w", encoding="utf-8", newline="") as stream:
+                writer = csv.DictWriter(stream, row)
+                writer.writeheader()
+                writer.writerow(row)
+        refused = None
+        try:
+            run = jobs.reconcile(tmp_path, **given, run_id="one", clock=CLOCK)  # type: ignore[arg-type]
+        except InputRefused as error:
+            refused = str(error)
+        if refused is not None:
+            assert not HIDDEN.search(refused)
+            assert "hacked" not in refused
+            assert f"{'people' if name in PEOPLE.names else 'leads'}.csv, line 2" in refused
+            return
+        page = Page(jobs.report(tmp_path, run_id="one", clock=CLOCK).path.read_text("utf-8"))
+        assert page.of("script") == [{}]
+        assert "iframe" not in {tag for tag, _ in page.elements}
         with (run.folder / "actions.csv").open(encoding="utf-8", newline="") as stream:
             assert all(neutralise(cell) == cell for row in csv.reader(stream) for cell in row)
 
