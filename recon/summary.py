@@ -300,12 +300,10 @@ def _large_clusters(result: Reconciliation, settings: Settings) -> list[dict[str
     ).to_pylist()
     uid = nw.concat_str("system", nw.lit(":"), "id").alias("uid")
     names = {row["n"]: row["uid"] for row in engine.collect(members.select("n", uid)).to_pylist()}
+    by_address, by_link = _most(addresses, "a"), _most(hubs, "t")
     listed = []
     for row in sorted(engine.collect(large).to_pylist(), key=lambda row: (-row["size"], row["c"])):
-        by_address = [each for each in addresses if each["c"] == row["c"]]
-        by_link = [each for each in hubs if each["c"] == row["c"]]
-        address = max(by_address, key=lambda each: (each["number"], -each["a"]), default=None)
-        hub = max(by_link, key=lambda each: (each["number"], -each["t"]), default=None)
+        address, hub = by_address.get(row["c"]), by_link.get(row["c"])
         entry = {"cluster": names[row["c"]], "size": row["size"]}
         if address is not None and (hub is None or address["number"] >= hub["number"]):
             entry |= {
@@ -319,3 +317,8 @@ def _large_clusters(result: Reconciliation, settings: Settings) -> list[dict[str
             entry |= {"joined_by": "link", "members": hub["number"] + 1, "value_masked": None, "uid": names[hub["t"]]}
         listed.append(entry)
     return listed
+
+
+def _most(groups: list[dict[str, Any]], name: str) -> dict[int, dict[str, Any]]:
+    """Of each cluster the group with the most members; among equals the one whose number is the smallest."""
+    return {each["c"]: each for each in sorted(groups, key=lambda each: (each["number"], -each[name]))}
