@@ -58,6 +58,7 @@ class DuckDB:
         self.connection: duckdb.DuckDBPyConnection = duckdb.connect(":memory:")
         self.connection.execute("SET TimeZone = 'UTC'")
         self.connection.execute("SET preserve_insertion_order = false")
+        self.connection.execute("SET enable_progress_bar = false")
         if memory is not None:
             self.connection.execute("SET memory_limit = $memory", {"memory": memory})
         if spill is not None:
