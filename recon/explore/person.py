@@ -177,7 +177,7 @@ def persons(
 
     if not people.num_rows and not records.num_rows:
         return ()
-    result = reconcile(people, records, settings, engine=engine_named("pandas"), answered=answered)
+    result = reconcile(people, records, settings, engine=engine_named("auto"), answered=answered)
     engine = result.engine
     merged = {row["n"]: row for row in engine.collect(result.merged_frame).to_pylist()}
     actions = {row["n"]: row for row in engine.collect(result.actions_frame).to_pylist()}
