@@ -226,7 +226,9 @@ class _Verification:
             return Fate("unknown", _NO_EXTRACT)
         found = fate(case, now, [each for each in star if each.as_of >= case.at], closes)
         guessed = found.caused_by is None or (found.caused_by == now.uid and not now.is_person)
-        older = any(each.as_of < (now.at or now.as_of) for each in star)
+        # What was read live is never older, whatever the clocks say: nothing is read before it happens.
+        happened = min(now.at or now.as_of, now.as_of)
+        older = any(each.as_of < happened for each in star)
         if found.state == "reverted" and guessed and older:
             return Fate("unknown", _NO_CAUSE, changed_at=found.changed_at)
         # An extract that was pulled before the run was over tells nothing about after it.

@@ -6,7 +6,8 @@ running again finishes the work.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from recon.resubscribe.outcomes import Applied
+    from recon.sandbox.faults import Fault
     from tests.faults.fault_world import Said, Template
 
 
@@ -93,6 +95,45 @@ def test_in_an_apply(shared: World, tmp_path: Path, case: Case) -> None:
     assert again.exit == (3 if case.ends == "ann_out" else 0), again.text
     assert not verify(tmp_path / "ledger").findings
     ends_well(shared, template, case)
+
+
+ONCE: dict[str, dict[str, Any]] = {
+    "503": {"kind": "status", "status": 503},
+    "dropped": {"kind": "drop"},
+    "dropped-done": {"kind": "drop", "carried_out": True},
+}
+
+
+@pytest.mark.parametrize("how", ONCE)
+@pytest.mark.parametrize("way", ["rest", "bulk"])
+@pytest.mark.parametrize("job", ["pull", "apply"])
+def test_every_single_call_may_fail_once(shared: World, tmp_path: Path, job: str, way: str, how: str) -> None:
+    """Whatever is called: logins, descriptions, counts, pages, uploads, looks at jobs, results, writes, the gateway."""
+    template = shared.template(way, hasty=False)
+
+    def run(folder: Path) -> Said:
+        plan = shared.begin(template, folder)
+        shared.inject(*faults)
+        return shared.pull(folder) if job == "pull" else shared.apply(plan)
+
+    faults: list[Fault] = []
+    assert run(tmp_path / "calm").exit == 0
+    # Ids of jobs and queries are others the next time.
+    calls = {
+        (each.system, each.method, re.sub(r"/(7\w{14,17}|\w+-\d+)(?=/|$)", r"/[\\w-]+", each.path))
+        for each in shared.faults.asked
+    }
+    faults = [
+        fault(**ONCE[how], system=system, method=method, path=f"{path}$") for system, method, path in sorted(calls)
+    ]
+    said = run(tmp_path / "spoiled")
+    assert (said.exit, said.text if said.exit else "") == (0, "")
+    assert {each.number for each in shared.faults.fired} == set(range(1, len(faults) + 1))
+    if job == "pull":
+        for found, before in zip(tables(tmp_path / "spoiled"), tables(template.folder), strict=True):
+            assert found.equals(before)
+    else:
+        assert shared.flags() == template.after
 
 
 def test_a_look_at_history_that_is_hidden_midway_is_made_by_the_next_run(shared: World, tmp_path: Path) -> None:

@@ -102,6 +102,20 @@ def test_which_unsubscribe_is_newer_is_told_by_the_system_s_own_clock(rig: Skewe
     }
 
 
+def test_an_edit_of_just_now_is_told_whatever_this_machine_s_clock_says(rig: Skewed) -> None:
+    _, record = rig.pair("ada@buyer.example")
+    rig.on(days=3)
+    rig.approve("ada@buyer.example")
+    rig.pull()
+    planned = rig.plan()
+    rig.on(minutes=1)
+    assert apply(rig.folder, planned.path, actor=ADMIN, clock=rig.clock, environ=rig.sandbox.environment()).complete
+    rig.on(minutes=5)
+    records.update_record(rig.sandbox.store, "Contact", record, {FLAG: True})
+    verified = verify(rig.folder, clock=rig.clock, environ=rig.sandbox.environment())
+    assert {row.key: row.state for row in verified.rows}[f"salesforce:{record}"] == "reverted"
+
+
 def intent(seq: int, at: datetime, system: str, system_at: datetime | None = None) -> Entry:
     made = Entry.__new__(Entry)
     data = {"system": system} | ({} if system_at is None else {"system_at": f"{system_at:%Y-%m-%dT%H:%M:%SZ}"})
