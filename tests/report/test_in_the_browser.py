@@ -20,7 +20,6 @@ from recon.tables import APPROVED, PEOPLE
 from tests.report.conftest import CLOCK
 from tests.report.hostile import (
     FILE,
-    MARKS,
     NUL,
     REFUSING,
     RUNS,
@@ -31,6 +30,7 @@ from tests.report.hostile import (
     write_extracts,
 )
 from tests.report.page import Page
+from tests.report.run_folder import FORMULA, LONG, MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
