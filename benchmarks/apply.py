@@ -1,4 +1,6 @@
-"""Apply of many updates against the sandbox, which runs in a process of its own: records a second, API calls, peak memory of the client.
+"""Apply of many updates against the sandbox, which runs in a process of its own: records a second, API calls, peak memory.
+
+The client's alone, and its CPU seconds, start-up included: they tell more than the clock where others use the machine, too.
 
     python benchmarks/apply.py [--updates 10000 100000] [--out FILE]          (make bench runs it, too)
 
@@ -124,7 +126,8 @@ def step(folder: Path, what: str) -> None:
         told["kinds"] = about["api_calls_by_kind"]["salesforce"]
         told["mib_before"] = round(before * 1024 / _MIB)
     told["seconds"] = round(time.perf_counter() - begun, 1)
-    told["peak_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MIB)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    told |= {"cpu": round(used.ru_utime + used.ru_stime, 1), "peak_mib": round(used.ru_maxrss * 1024 / _MIB)}
     print(json.dumps(told))
 
 
@@ -172,19 +175,20 @@ def main() -> None:
         step(Path(given.step[1]), given.step[0])
         return
     found = [measure(updates) for updates in given.updates]
-    head = f"{'updates':>9} {'step':<6} {'seconds':>8} {'records/s':>10} {'API calls':>10} {'peak MiB':>9}"
+    head = f"{'updates':>9} {'step':<6} {'seconds':>8} {'CPU s':>7} {'records/s':>10} {'API calls':>10} {'peak MiB':>9}"
     print(f"{head}  by kind; machine: {os.cpu_count()} cores")
     for each in found:
         for what in ("pull", "plan", "apply"):
             told = each[what]
             row = (
                 told["seconds"],
+                told["cpu"],
                 round(each["updates"] / told["seconds"]),
                 told.get("api_calls", ""),
                 told["peak_mib"],
             )
             kinds = ", ".join(f"{name} {count}" for name, count in told.get("kinds", {}).items() if name != "total")
-            print(f"{each['updates']:>9,} {what:<6} " + "{:>8} {:>10,} {:>10} {:>9,}".format(*row) + f"  {kinds}")
+            print(f"{each['updates']:>9,} {what:<6} " + "{:>8} {:>7} {:>10,} {:>10} {:>9,}".format(*row) + f"  {kinds}")
     if given.out is not None:
         given.out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
 

@@ -98,13 +98,15 @@ def step(folder: Path, way: str) -> None:
     began = time.monotonic()
     kept = pulls.pull(loaded, way="since" if way == "since" else "full", environ=environ, clock=SetClock(at))
     seconds = time.monotonic() - began
+    used = resource.getrusage(resource.RUSAGE_SELF)
     scale = 1 if sys.platform == "darwin" else 1024
     told = {
         "seconds": round(seconds, 1),
+        "cpu": round(used.ru_utime + used.ru_stime, 1),
         "records_a_second": round((kept.manifest["rows"]["leads"] + kept.manifest["rows"]["contacts"]) / seconds),
         "api_calls": kept.manifest["api_calls"]["salesforce"],
         "gateway_calls": kept.manifest["api_calls"]["sales_connect"]["total"],
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / _MIB),
+        "peak_mib": round(used.ru_maxrss * scale / _MIB),
         "way": kept.manifest["pull"]["way"],
         "rows": kept.manifest["rows"],
     }
@@ -156,14 +158,18 @@ def main() -> None:
         step(Path(given.step[0]), given.step[1])
         return
     found = [measure(records) for records in given.records]
-    head = f"{'records':>9} {'pull':<12} {'seconds':>8} {'records/s':>10} {'API calls':>10} {'peak MiB':>9}"
+    head = (
+        f"{'records':>9} {'pull':<12} {'seconds':>8} {'CPU s':>7} {'records/s':>10} {'API calls':>10} {'peak MiB':>9}"
+    )
     print(f"{head}  by kind; machine: {os.cpu_count()} cores")
     for each in found:
         for way in ("full", "small pages", "since"):
             told = each[way]
-            row = (told["seconds"], told["records_a_second"], told["api_calls"]["total"], told["peak_mib"])
+            row = (told["seconds"], told["cpu"], told["records_a_second"], told["api_calls"]["total"], told["peak_mib"])
             kinds = ", ".join(f"{name} {count}" for name, count in told["api_calls"].items() if name != "total")
-            print(f"{each['records']:>9,} {way:<12} " + "{:>8} {:>10,} {:>10,} {:>9,}".format(*row) + f"  {kinds}")
+            print(
+                f"{each['records']:>9,} {way:<12} " + "{:>8} {:>7} {:>10,} {:>10,} {:>9,}".format(*row) + f"  {kinds}"
+            )
     if given.out is not None:
         given.out.write_text(json.dumps(found, indent=2) + "\n", "utf-8")
 
