@@ -129,8 +129,9 @@ class BulkSteps:
         histories = self._salesforce.histories(task.step for task in tasks) if tasks else {}
         dark = sum(histories.get(task.step.key) is None for task in tasks)
         if dark:
+            many = "1 record" if dark == 1 else f"{dark} records"
             self.notes.append(
-                f"Of {dark} records the history can't be read: whether anybody opted out between the last look at them and the job isn't known."
+                f"Whether anybody opted out between the last look and the job isn't known of {many} whose history can't be read."
             )
         return {
             task.label

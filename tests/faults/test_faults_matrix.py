@@ -152,6 +152,17 @@ def test_a_look_at_history_that_is_hidden_midway_is_made_by_the_next_run(shared:
     assert shared.flags() == template.after
 
 
+def test_where_a_job_s_records_have_no_history_that_is_noted(shared: World, tmp_path: Path) -> None:
+    template = shared.template("bulk", hasty=False)
+    plan = shared.begin(template, tmp_path)
+    shared.inject(fault("status", status=400, code="INVALID_TYPE", query="FROM (Lead|Contact)History", times="always"))
+    said = shared.apply(plan)
+    assert said.exit == 0
+    assert "1 record whose history can't be read" in said.text
+    assert "2 records whose history can't be read" in said.text
+    assert shared.flags() == template.after
+
+
 def holds(world: World, before: dict[str, bool], plan: Path, applied: Applied | None) -> None:
     """What holds after every run, however it ended: `before` is who was opted out until then."""
     flags = world.flags()
