@@ -25,12 +25,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 import venv
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +177,30 @@ def table(results: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def growth(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """What `recon diff` took at each size that was measured, as Markdown; empty where there is one size only."""
+    sizes = sorted(
+        (int(size.split()[0]), size.partition(" ")[2], rows["diff"]) for size, rows in results.items() if "diff" in rows
+    )
+    if len(sizes) < 2:
+        return ""
+    lines = ["", "| records | memory | wall s | CPU s | CPU us a record | peak GB |", "|---:|---:|---:|---:|---:|---:|"]
+    for records, memory, found in sizes:
+        each = found["cpu"] * 1e6 / records
+        lines.append(
+            f"| {records:,} | {memory} | {found['wall']:.1f} | {found['cpu']:.1f} | {each:.1f} | {found['peak_gb']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """What this was measured on, and when."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("duckdb", "narwhals", "pyarrow"))
+    today = datetime.now(UTC).date().isoformat()
+    return f"{os.cpu_count()} cores, {memory:.0f} GB, Python {platform.python_version()}, {libraries}; {today}"
+
+
 def main() -> None:
     """Measure what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -198,8 +225,10 @@ def main() -> None:
             mine[row] = bench.run(row)
             kept.write_text(json.dumps(results, indent=1, sort_keys=True), "utf-8")
             print(row, {name: round(value, 2) for name, value in mine[row].items()}, flush=True)
+    print(f"\n`python benchmarks/engines.py {' '.join(sys.argv[1:])}`: {machine()}")
     print(f"\n{number(given.rows):,} records, {number(given.rows) // 2:,} people, memory {given.memory}\n")
     print(table({row: mine[row] for row in ROWS if row in mine}))
+    print(growth(results))
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"\n{used.ru_utime + used.ru_stime:.0f} s CPU in all")
 
