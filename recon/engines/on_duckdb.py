@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -58,7 +59,9 @@ class DuckDB:
         self.connection: duckdb.DuckDBPyConnection = duckdb.connect(":memory:")
         self.connection.execute("SET TimeZone = 'UTC'")
         self.connection.execute("SET preserve_insertion_order = false")
-        self.connection.execute("SET enable_progress_bar = false")
+        # In Jupyter without ipywidgets the bar is off, and can't even be switched off.
+        with suppress(duckdb.InvalidInputException):
+            self.connection.execute("SET enable_progress_bar = false")
         if memory is not None:
             self.connection.execute("SET memory_limit = $memory", {"memory": memory})
         if spill is not None:
