@@ -9,6 +9,7 @@ Source: OWASP, CSV Injection; OWASP ASVS 1.2.10 (adds NUL); CWE-1236.
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,7 +27,10 @@ _RE2 = "^" + _DROPPED + "[" + "".join(rf"\x{{{ord(char):x}}}" for char in FORMUL
 _PYTHON = re.compile(re.sub(r"\\x\{([0-9a-f]+)\}", lambda found: rf"\u{int(found[1], 16):04x}", _RE2))
 
 
-_PLAIN = pa.array([None, b"", *(bytes([code]) for code in range(128) if chr(code).isalnum())], pa.binary())
+@cache
+def _plain() -> pa.Array:
+    # When it is needed, not on import: the first array that is made of Python's own values brings pandas along.
+    return pa.array([None, b"", *(bytes([code]) for code in range(128) if chr(code).isalnum())], pa.binary())
 
 
 def neutralise(text: str) -> str:
@@ -65,4 +69,4 @@ def _is_plain(column: pa.ChunkedArray) -> bool:
     starts = pc.binary_slice(
         column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary()), 0, 1
     )
-    return bool(pc.all(pc.is_in(pc.unique(starts), value_set=_PLAIN), min_count=0).as_py())
+    return bool(pc.all(pc.is_in(pc.unique(starts), value_set=_plain()), min_count=0).as_py())
