@@ -83,25 +83,30 @@ class BulkSteps:
         groups: dict[tuple[str, tuple[str, ...]], list[Task]] = {}
         for task in tasks:
             groups.setdefault((task.step.written[0], task.step.fields), []).append(task)
+        opted_out: set[str] = set()
         for (sobject, fields), of_group in groups.items():
             of_group.sort(key=lambda task: (_account(task, seen), task.step.written[1]))
-            for part in _parts(of_group, rows_at_most(fields, self._rows)):
+            for whole in _parts(of_group, rows_at_most(fields, self._rows)):
+                # Whom a former job showed to have opted out meanwhile is left alone by the next one.
+                part = [task for task in whole if task.step.person not in opted_out]
+                if not part:
+                    continue
                 job_id = self._jobs.prepare(sobject, fields, [Row(task.step.written[1], task.after) for task in part])
                 self._evidence.intend_job(part, job_id, looked_at)
                 if self._jobs.close(job_id):
-                    self._collect(job_id, part)
+                    opted_out |= self._collect(job_id, part)
                 else:
                     self._evidence.conclude_all([(task, "unprocessed", "JOB_NOT_STARTED", True) for task in part])
 
-    def _collect(self, job_id: str, tasks: Sequence[Task]) -> None:
-        """Wait for a job and say what became of each of its tasks.
+    def _collect(self, job_id: str, tasks: Sequence[Task]) -> set[str]:
+        """Wait for a job and say what became of each of its tasks; returns the persons that opted out meanwhile.
 
         A job knows no precondition: whether somebody opted a record out between the last look at it and the job is for its history to tell.
         That is asked before anything is said, so that a run that was killed asks again.
         """
         state = self._jobs.wait(job_id)
         if state is not None and state not in ENDED:
-            return  # still running: the intents stay open, and the next run looks again
+            return set()  # still running: the intents stay open, and the next run looks again
         told = Results({}) if state is None else self._results(job_id, tasks)
         untold = [task for task in tasks if task.step.written[1] not in told.rows]
         # A row that no result names may have been written all the same, and so may one that two name: the record tells.
@@ -123,6 +128,7 @@ class BulkSteps:
                 for task, result, code, retryable in results
             ]
         )
+        return {task.step.person for task in tasks if task.label in overwritten}
 
     def _overwritten(self, tasks: Sequence[Task]) -> set[int | str]:
         """The tasks, by label, that took away an opt-out of somebody who opted out meanwhile."""
