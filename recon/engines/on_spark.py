@@ -87,7 +87,7 @@ class Spark:
     def hold(self, frame: Frame) -> Frame:
         """The same rows, kept by the executors, or in the checkpoint folder where the session has one: they survive an executor there."""
         native = frame.to_native()
-        kept = native.checkpoint() if _has_folder(self.session) else native.localCheckpoint()
+        kept = _without_estimate(native.checkpoint() if _has_folder(self.session) else native.localCheckpoint())
         self._held.append(kept)
         held: Frame = nw.from_native(kept)
         return held
@@ -120,7 +120,7 @@ class Spark:
 
         part = functions.spark_partition_id()
         # Held anew, as its partitions are in the frame's order; the executors need no Python for this.
-        kept = frame.to_native().localCheckpoint()
+        kept = _without_estimate(frame.to_native().localCheckpoint())
         for row in sorted(kept.groupBy(part.alias("part")).count().collect()):
             rows = kept.where(part == row["part"]).toArrow()
             yield from table.conform(plain(rows)).to_batches()
@@ -188,11 +188,31 @@ def _has_folder(session: Any) -> bool:
     return context is not None and context.getCheckpointDir() is not None
 
 
+def _without_estimate(kept: Any) -> Any:
+    """The checkpoint without Spark's estimate of its size.
+
+    A checkpoint keeps the estimate of the plan that it was made by, and that of a join is one side's size times the other's: in a row of joins it
+    grows to numbers of millions of digits, whose product alone takes minutes. Without one Spark looks at what the parts are when they are there.
+    """
+    plan = _plan(kept)
+    if plan is None:
+        return kept
+    from pyspark.sql import DataFrame
+
+    session, frame = kept.sparkSession, kept._jdf  # noqa: SLF001 - here, too
+    made = session._jsparkSession.internalCreateDataFrame(plan.rdd(), frame.schema(), False)  # noqa: SLF001 - Python has no name for it
+    return DataFrame(made, session)
+
+
 def _unpersist(native: Any) -> None:
     """Free what a local checkpoint holds. Elsewhere (a checkpoint folder, Spark Connect) Spark does so when the frame is gone."""
-    frame = getattr(native, "_jdf", None)
-    if frame is None:
-        return
-    plan = frame.queryExecution().logical()
-    if hasattr(plan, "rdd"):
+    plan = _plan(native)
+    if plan is not None:
         plan.rdd().unpersist(False)
+
+
+def _plan(kept: Any) -> Any:
+    """What Java knows of a checkpoint; None over Spark Connect, and where nothing had to be kept, as there are no rows."""
+    frame = getattr(kept, "_jdf", None)
+    plan = frame.queryExecution().logical() if frame is not None else None
+    return plan if plan is not None and plan.getClass().getSimpleName() == "LogicalRDD" else None

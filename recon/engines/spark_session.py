@@ -29,6 +29,7 @@ def session_here() -> Any:
             hint="Install it: pip install 'recon-optout[spark]', and Java 17 or newer; or take the engine auto.",
         )
     from pyspark import SparkContext
+    from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
     active = SparkSession.getActiveSession()
@@ -58,7 +59,13 @@ def session_here() -> Any:
         "spark.ui.showConsoleProgress": "false",
     }.items():
         builder = builder.config(name, value)
-    return builder.getOrCreate()
+    try:
+        return builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        raise UsageError(
+            "the engine 'spark' needs Java 17 or newer, and Java didn't start; what it said stands above.",
+            hint="Let JAVA_HOME name such a Java runtime, or take the engine auto.",
+        ) from error
 
 
 def _find_java() -> None:
