@@ -50,7 +50,7 @@ class Spark:
         """A Spark frame, an Arrow table, or a pandas frame."""
         if isinstance(native, pa.Table):
             return self.bring(fit(native, table))
-        if type(native).__module__.startswith("pandas."):
+        if type(native).__module__.partition(".")[0] == "pandas":
             return self.bring(from_pandas(native, table))
         return self._conform(native, table)
 
@@ -101,10 +101,11 @@ class Spark:
         self._held = kept
 
     def drop(self, *frames: Frame) -> None:
-        """Let go of these held frames."""
+        """Let go of these held frames; others stay as they are."""
         for native in [frame.to_native() for frame in frames]:
-            _unpersist(native)
-            self._held = [each for each in self._held if each is not native]
+            if any(each is native for each in self._held):
+                _unpersist(native)
+                self._held = [each for each in self._held if each is not native]
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:
         """Rows side by side, in the order of their numbers; held, as the right ones may be dropped then."""
