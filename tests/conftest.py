@@ -1,6 +1,6 @@
 """What holds for all tests: Hypothesis's profile, no proxy between a test and loopback, and one time zone that is not UTC.
 
-`FAST=1 pytest` takes a few examples of every property; without it there are enough to trust them.
+`FAST=1 pytest` takes a few examples of every property, `THOROUGH=1 pytest` many more than usual: for a change of the rules, and for long hunts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ if hasattr(time, "tzset"):
 _ANY_SPEED = (HealthCheck.too_slow,)
 settings.register_profile("thorough", max_examples=150, deadline=None, suppress_health_check=_ANY_SPEED)
 settings.register_profile("fast", max_examples=10, deadline=None, suppress_health_check=_ANY_SPEED)
-settings.load_profile("fast" if os.environ.get("FAST", "0") not in ("", "0") else "thorough")
+settings.register_profile("usual", max_examples=60, deadline=None, suppress_health_check=_ANY_SPEED)
+_asked = [name for name in ("fast", "thorough") if os.environ.get(name.upper(), "0") not in ("", "0")]
+settings.load_profile(_asked[0] if _asked else "usual")
 
 
 @pytest.fixture(autouse=True)

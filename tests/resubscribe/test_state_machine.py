@@ -79,7 +79,8 @@ if TYPE_CHECKING:
     from recon.resubscribe.outcomes import Applied
 
 START = datetime(2026, 11, 2, 18, tzinfo=UTC)
-FAST = os.environ.get("FAST", "0") not in ("", "0")
+#: How much of what was asked for is done, see `tests/conftest.py`.
+FAST, THOROUGH = (os.environ.get(name, "0") not in ("", "0") for name in ("FAST", "THOROUGH"))
 NAMES = ("ada", "bob", "cyd")
 EMAILS = st.sampled_from([f"{name}@buyer.example" for name in NAMES])
 HOURS = st.sampled_from([0.2, 2.0, 7.0, 30.0, 80.0])
@@ -653,8 +654,8 @@ def run(stand: Stand, examples: int, steps: int) -> None:
 
 @pytest.mark.usefixtures("plain_tables")
 def test_whatever_happens_the_invariants_hold(stand: Stand) -> None:
-    run(stand, examples=3 if FAST else 30, steps=25)
+    run(stand, examples=3 if FAST else 40 if THOROUGH else 12, steps=25)
 
 
 def test_they_hold_with_the_real_tables(stand: Stand) -> None:
-    run(stand, examples=2 if FAST else 6, steps=10)
+    run(stand, examples=2 if FAST else 8 if THOROUGH else 3, steps=10)
