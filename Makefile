@@ -1,7 +1,7 @@
 # Everything a fresh machine needs is Python 3.11 or newer, make, and the package registries.
 #   make demo    the main job, on systems of its own; prints where the report is
 #   make test    the tests, but those on Spark
-#   make test-spark  these; installs PySpark, and as root Java, where they are missing
+#   make test-spark  these; installs PySpark and Java where they are missing
 #   make lint    ruff and mypy
 #   make sample  reports/sample anew
 #   make bench   pull of 500,000 records, apply of 100,000 updates, and the table logic, measured; takes a quarter of an hour or more
@@ -16,12 +16,11 @@ demo: $(VENV)/.installed
 	$(BIN)/recon demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 -m "not spark" $(PYTEST_ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not spark" $(PYTEST_ARGS)
 
 # One process: Java starts once, and uses all cores itself.
 test-spark: $(VENV)/.installed-spark
-	.ci/java
-	$(BIN)/pytest -m spark tests/tables $(PYTEST_ARGS)
+	home=$$(.ci/java $(VENV)) && { [ -z "$$home" ] || export JAVA_HOME="$$home"; } && $(BIN)/pytest -m spark tests/tables $(PYTEST_ARGS)
 
 sample: $(VENV)/.installed-dev
 	$(BIN)/python reports/make_sample.py $(SAMPLE_ARGS)
