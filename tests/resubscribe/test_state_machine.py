@@ -555,10 +555,17 @@ class Flow(RuleBasedStateMachine):
         self.tick()
         self.watch.begin()
         made = undo(self.folder, planned.plan.run_id, clock=self.clock, environ=self.environ)
+        # What was to be put back, and was found opted out again by the person, is nothing that this plan left cleared.
+        met = {
+            data["step"]
+            for kind, data in self.entries()
+            if kind == "outcome" and data["plan"] == planned.plan.hash and data.get("code") == "already_so"
+        }
         left = {
             key
             for key, step in planned.steps.items()
             if step.direction == "clear"
+            and f"{step.number}.resuppress" not in met
             and planned.left.get(key) == step.after
             and self.writers[key] == planned.plan.hash
         }
