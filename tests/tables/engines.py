@@ -148,21 +148,22 @@ class Spark:
         os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         own = recon.engine.engine_named("spark")
         session = own.session  # type: ignore[attr-defined]
+        self._usual = {name: session.conf.get(name) for name in _FEW_ROWS}
         for name, value in (_FEW_ROWS | {"spark.sql.session.timeZone": "Pacific/Apia"}).items():
             session.conf.set(name, value)
         return session
 
     @contextmanager
     def as_users_have_it(self) -> Iterator[None]:
-        """The session with Spark's own defaults: what most tests switch off for the sake of time."""
-        own = {name: self.session.conf.get(name) for name in _FEW_ROWS}
-        for name in own:
-            self.session.conf.unset(name)
+        """The session with the settings that recon's own has: what most tests switch off for the sake of time."""
+        session = self.session
+        for name, value in self._usual.items():
+            session.conf.set(name, value)
         try:
             yield
         finally:
-            for name, value in own.items():
-                self.session.conf.set(name, value)
+            for name, value in _FEW_ROWS.items():
+                session.conf.set(name, value)
 
 
 #: Another engine is one more line here.
