@@ -63,7 +63,7 @@ def test_every_engine_says_what_the_reference_says(case: Case) -> None:
 
 
 @pytest.mark.spark
-@settings(max_examples=4, phases=(Phase.generate,))
+@settings(max_examples=3, phases=(Phase.generate,))
 @given(case=dense)
 def test_spark_says_what_the_reference_says(case: Case) -> None:
     """The same cases as above, but only large ones, and these few: a call takes seconds there."""
