@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from recon.settings import Settings
 
 ELEMENTS = {
-    "html", "head", "meta", "title", "style", "body", "a", "header", "div", "p", "h1", "h2", "dl", "dt", "dd", "nav", "ol", "ul", "li",
+    "html", "head", "meta", "title", "style", "body", "a", "header", "div", "p", "h1", "h2", "dl", "dt", "dd", "details", "summary", "nav", "ol", "ul", "li",
     "main", "section", "span", "svg", "path", "circle", "rect", "text", "desc", "figure", "figcaption", "table", "caption", "thead",
     "tbody", "tfoot", "tr", "th", "td", "br", "b", "i", "em", "strong", "code", "footer", "script", "g", "line",
 }  # fmt: skip
