@@ -234,16 +234,15 @@ class Merged:
     """
 
     rows: Rows
-    deciding: Frame
-    carried: Frame
+    clusters: Frame
+    components: Frame
     sync: SyncSettings
-    names: Frame
-    engine: Engine
     sides: tuple[Frame, Frame]
 
     def of(self, some: Frame) -> Frame:
         """The rows of the table, and `n`, for some rows of `recon.rows.Rows.keys`."""
-        state = _state(some.select("n", "c", "s", "opted_out"), self.deciding, self.carried, self.sync, self.names)
+        state = _of_components(some.select("n", "c", "s", "opted_out"), self.components, self.sync)
+        state = _of_clusters(state, self.clusters)
         if self.rows.odd is not None:
             state = state.join(self.rows.odd, on="n", how="left")
         return _shaped(self.rows.texts_of(state), self.rows)
@@ -257,42 +256,65 @@ def merged(rows: Rows, deciding: Frame, carried: Frame, sync: SyncSettings, engi
     rows, deciding
         From `rows` and `causes`.
     carried, sync
-        See `recon.nightly.predict`.
+        See `recon.nightly.carriers` and `predict`.
     """
     keys = rows.ties.select("n", "c", "s", opted_out=nw.col("kind") > 0)
-    others = [keys.filter(nw.col(name) != nw.col("n")).select(nw.col(name).alias("n")) for name in ("c", "s")]
-    # Grouped, as only that makes rows one on every engine at little cost.
-    heads = nw.concat(others, how="vertical").group_by("n").agg(nw.len().alias("_rows"))
-    names = rows.names.join(heads.select("n"), on="n", how="inner")
-    names = engine.hold(names.select("n", nw.concat_str("system", nw.lit(":"), "id").alias("_name")))
-    state = _state(keys, deciding, carried, sync, names)
-    if rows.odd is not None:
-        state = state.join(rows.odd, on="n", how="left")
+    clusters, components = _groups(rows, keys, deciding, carried, engine)
+    # In steps that are held: so an engine of little memory has in it the groups of one kind at a time, and none beside a sort.
+    with_components = engine.hold(_of_components(keys, components, sync))
+    told = engine.hold(_of_clusters(with_components, clusters))
+    engine.drop(with_components)
+    state = told if rows.odd is None else told.join(rows.odd, on="n", how="left")
     people, records = rows.parts
     first = engine.collect(records.select(nw.col("n").min())).column("n")[0].as_py()
     mine = nw.col("n") < (first if first is not None else _NO_NUMBER)
-    told = ("n", "id", "object", "email", "address", "opted_out")
+    texts = ("n", "id", "object", "email", "address", "opted_out")
     sides = (
-        _shaped(engine.beside(people.select(*told), state.filter(mine), "n"), rows),
-        _shaped(engine.beside(records.select(*told), state.filter(~mine), "n"), rows),
+        _shaped(engine.beside(people.select(*texts), state.filter(mine), "n"), rows),
+        _shaped(engine.beside(records.select(*texts), state.filter(~mine), "n"), rows),
     )
-    return Merged(rows, deciding, carried, sync, names, engine, sides)
+    engine.drop(told)
+    return Merged(rows, clusters, components, sync, sides)
 
 
-def _state(keys: Frame, deciding: Frame, carried: Frame, sync: SyncSettings, names: Frame) -> Frame:
-    """What the merge and the next nightly run make of rows with `n`, `c`, `s`, `opted_out`; names that are the row's own are null."""
-    keys = keys.with_columns(
-        # Most rows are the first of their cluster: their own name is its name.
-        _c=nw.when(nw.col("c") != nw.col("n")).then(nw.col("c")),
-        _s=nw.when(nw.col("s") != nw.col("n")).then(nw.col("s")),
-    )
-    return (
-        nightly.predict(keys, carried, sync)
-        .join(deciding.select("c", "caused_by", "opted_out_at"), on="c", how="left")
-        .join(names.rename({"n": "_c", "_name": "cluster"}), on="_c", how="left")
-        .join(names.rename({"n": "_s", "_name": "sync_component"}), on="_s", how="left")
-        .select("n", "cluster", "sync_component", "predicted_opted_out", "caused_by", "opted_out_at")
-    )
+def _groups(rows: Rows, keys: Frame, deciding: Frame, carried: Frame, engine: Engine) -> tuple[Frame, Frame]:
+    """What the clusters and the sync components say to their rows, one row each; of those of which there is something to say.
+
+    Returns
+    -------
+    tuple of Frame
+        `c`, `cluster`, `caused_by`, `opted_out_at`; and `s`, `sync_component`, `star_carries`. A group of one row needs no name: it is the row's own.
+    """
+    larger = {name: keys.filter(nw.col(name) != nw.col("n")).select(name) for name in ("c", "s")}
+    distinct = _each_once(nw.concat([each.rename({name: "n"}) for name, each in larger.items()], how="vertical"), "n")
+    names = rows.names.join(distinct, on="n", how="inner")
+    names = engine.hold(names.select("n", nw.concat_str("system", nw.lit(":"), "id").alias("_name")))
+
+    def told(of: str, found: Frame, name: str) -> Frame:
+        every = _each_once(nw.concat([larger[of], found.select(of)], how="vertical"), of)
+        named = every.join(names.rename({"n": of, "_name": name}), on=of, how="left")
+        return engine.hold(named.join(found, on=of, how="left"))
+
+    clusters = told("c", deciding.select("c", "caused_by", "opted_out_at"), "cluster")
+    components = told("s", carried.select("s", "star_carries"), "sync_component")
+    engine.drop(names)
+    return clusters, components
+
+
+def _each_once(numbers: Frame, name: str) -> Frame:
+    """Numbers, each once: grouped, as only that is cheap on every engine."""
+    return numbers.group_by(name).agg(nw.len().alias("_rows")).select(name)
+
+
+def _of_components(keys: Frame, components: Frame, sync: SyncSettings) -> Frame:
+    """To `n`, `c`, `s`, `opted_out` what the component says: its name, if not the row's own, and the flag after the next nightly run."""
+    found = nightly.predict(keys.join(components, on="s", how="left"), sync)
+    return found.select("n", "c", "sync_component", "predicted_opted_out")
+
+
+def _of_clusters(keys: Frame, clusters: Frame) -> Frame:
+    """To `n`, `c` and more what the cluster says: its name, if not the row's own, and its opt-outs."""
+    return keys.join(clusters, on="c", how="left").drop("c")
 
 
 def _shaped(side: Frame, rows: Rows) -> Frame:

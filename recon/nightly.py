@@ -38,23 +38,18 @@ def carriers(found: Frame, engine: Engine) -> Frame:
     return engine.hold(flags.with_columns(star_carries=nw.lit(value=True)))
 
 
-def predict(found: Frame, carried: Frame, sync: SyncSettings) -> Frame:
+def predict(found: Frame, sync: SyncSettings) -> Frame:
     """Add `predicted_opted_out`, every row's flag after the next nightly run.
 
     Parameters
     ----------
     found
-        Rows with `s` and `opted_out`.
-    carried
-        From `carriers`.
+        Rows with `opted_out`, and with `star_carries` from `carriers`, joined by `s`: null where nothing is carried.
     sync
         With the sync disabled every row keeps its flag.
     """
-    if not sync.enabled:
-        return found.with_columns(predicted_opted_out=nw.col("opted_out"))
-    joined = found.join(carried.select("s", "star_carries"), on="s", how="left")
-    after = nw.col("opted_out") | nw.col("star_carries").fill_null(value=False)
-    return joined.with_columns(predicted_opted_out=after).drop("star_carries")
+    carried = nw.col("star_carries").fill_null(value=False) & nw.lit(sync.enabled)
+    return found.with_columns(predicted_opted_out=nw.col("opted_out") | carried)
 
 
 def next_run(now: datetime, sync: SyncSettings) -> datetime:

@@ -267,7 +267,8 @@ def _time_to_effect(result: Reconciliation, persons: Frame, limits: ActionSettin
 
 def _tonight(result: Reconciliation, settings: Settings, now: datetime) -> dict[str, Any]:
     keys = result.rows.keys.filter(~nw.col("opted_out")).select("s", "system", "opted_out")
-    changed = predict(keys, result.carried, settings.sync).filter(nw.col("predicted_opted_out"))
+    keys = keys.join(result.carried.select("s", "star_carries"), on="s", how="left")
+    changed = predict(keys, settings.sync).filter(nw.col("predicted_opted_out"))
     counted = _counts(result, changed, "system")
     return {
         "enabled": settings.sync.enabled,
