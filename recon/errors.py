@@ -6,6 +6,7 @@
     ├── UsageError             exit code 2: the command or a setting is wrong
     │   └── SettingsError      recon.toml or the environment
     ├── InputRefused           exit code 2: a file can't be used, with every problem found in it
+    ├── NoRoom                 exit code 1: the memory that may be used, or a disk, isn't enough
     └── SourceError            exit code 1: one of the two systems didn't answer as it must
         ├── AccessRefused      logged in, but a right, object or field is missing
         ├── IncompletePull     fewer or other rows than the server said there are
@@ -116,6 +117,19 @@ class InputRefused(ReconError):
         if len(self.problems) > PROBLEMS_SHOWN:
             shown.append(f"... and {len(self.problems) - PROBLEMS_SHOWN} more of this kind.")
         super().__init__("\n".join(shown))
+
+
+class NoRoom(ReconError):
+    """Memory or disk isn't enough.
+
+    Parameters
+    ----------
+    message, hint
+        As in `ReconError`.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
 
 
 class SourceError(ReconError):

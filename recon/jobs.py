@@ -170,8 +170,11 @@ def reconcile(
         If a file can't be used, with everything that is wrong with it; nothing is written then.
     UsageError
         If the arguments contradict each other, or there is no such snapshot.
+    NoRoom
+        If the memory that the engine may use, or a disk, isn't enough; nothing is written then.
     """
     from recon.engine import engine_named
+    from recon.engines.room import enough_room
     from recon.reconcile import reconcile as compute
     from recon.resubscribe.answered import answered_leads
 
@@ -179,8 +182,8 @@ def reconcile(
     run_id = run_id or new_run_id(clock)
     loaded = settings.load(Path(workspace))
     folder = Path(out) if out is not None else run_folder(loaded, run_id)
-    with (progress or SILENT).task("Reconcile", 3, "steps") as task:
-        chosen: Engine = engine_named(engine, memory=loaded.run.memory, spill=loaded.run.spill)
+    chosen: Engine = engine_named(engine, memory=loaded.run.memory, spill=loaded.run.spill)
+    with (progress or SILENT).task("Reconcile", 3, "steps") as task, enough_room(loaded.run, chosen.name):
         if people or leads or contacts:
             if snapshot:
                 raise UsageError("a snapshot and files can't be reconciled at once.", hint="Give one or the other.")

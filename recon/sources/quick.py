@@ -102,6 +102,11 @@ class Quick:
             The shape that its rows come in.
         given
             Columns that are told and not read: name -> SQL over the other columns.
+
+        Raises
+        ------
+        duckdb.OutOfMemoryException
+            If the rows don't fit into the connection's memory and what it may spill.
         """
         if not isinstance(reader, DelimitedFile) or not is_utf8(reader.encoding):
             return None
@@ -110,6 +115,9 @@ class Quick:
         name = f"held_file_{next(self._numbers)}"
         try:
             loaded = self._read(name, path, reader, found, table, given)
+        except duckdb.OutOfMemoryException:
+            # The careful reader would need still more.
+            raise
         except (_NotPlainError, duckdb.Error):
             self._connection.execute(f"DROP TABLE IF EXISTS {name}")
             return None
