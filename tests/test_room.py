@@ -29,7 +29,7 @@ def _workspace(folder: Path, memory: str) -> dict[str, Path]:
     return files
 
 
-def _flag(yes: bool) -> str:  # noqa: FBT001
+def _flag(yes: bool) -> str:
     return "true" if yes else "false"
 
 
