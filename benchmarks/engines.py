@@ -5,8 +5,9 @@
     python benchmarks/engines.py --rows 100M --only diff --memory 8GiB
     python benchmarks/engines.py --only spark,start
 
-Every row runs in a process of its own, so that its peak memory is its own. What a row measured is kept in FOLDER/results.json and not measured
-again, unless `--again`; so a long run can be broken off and resumed. The rows:
+Every row runs in a process of its own, so that its peak memory is its own. Of what such a process starts, like Spark's Java, time and memory count, too, and
+are told apart; the peak is the sum of the peaks, whether they fall on one moment or not. What a row measured is kept in FOLDER/results.json and not measured
+again, unless `--again`; so a long run can be broken off and resumed. Needs Linux. The rows:
 
     floor      the least that any tool must do, by hand in DuckDB: read the same columns of the same files, one join by id, one grouping by
                address, the records that disagree written as CSV
@@ -23,6 +24,7 @@ again, unless `--again`; so a long run can be broken off and resumed. The rows:
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -35,7 +37,10 @@ import venv
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -51,22 +56,50 @@ def number(text: str) -> int:
 
 
 def measured(command: list[str], **options: Any) -> dict[str, float]:
-    """Run a process; its wall and CPU seconds and its peak memory in GB."""
+    """Run a process; its wall and CPU seconds and its peak memory in GB, and what of these is Java's where it started any."""
     started = time.monotonic()
+    found: dict[str, float] = {"cpu": 0.0, "peak_gb": 0.0}
+    adopt_orphans()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, **options)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.monotonic() - started
+        for pid, name, status, used in ended():
+            if pid == process.pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                found["wall"] = time.monotonic() - started
+            parts = {"cpu": used.ru_utime + used.ru_stime, "peak_gb": used.ru_maxrss * 1024 / 1e9}
+            for part, value in parts.items():
+                found[part] += value
+                if name == "java":
+                    found[f"java_{part}"] = found.get(f"java_{part}", 0.0) + value
         said.seek(0)
         told = said.read().decode(errors="replace")
     if process.returncode:
         sys.exit(f"{' '.join(command[:4])} ... failed:\n{told[-3000:]}")
-    found = {"wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak_gb": used.ru_maxrss * 1024 / 1e9}
     last = told.strip().rpartition("\n")[2]
     if last.startswith("{"):
         found |= json.loads(last)
     return found
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what a child leaves behind: Java ends when the Python that started it has ended, and nobody else would wait for it."""
+    set_child_subreaper = 36
+    if ctypes.CDLL(None, use_errno=True).prctl(set_child_subreaper, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def ended() -> Iterator[tuple[int, str, int, resource.struct_rusage]]:
+    """Every child when it has ended, adopted ones too, until there is none: its number, its name, its status, and what it and its own children used."""
+    while True:
+        try:
+            child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        assert child is not None
+        # As long as nobody has waited for it, its name can be asked for.
+        name = Path(f"/proc/{child.si_pid}/comm").read_text("utf-8").strip()
+        _, status, used = os.wait4(child.si_pid, 0)
+        yield child.si_pid, name, status, used
 
 
 class Bench:
@@ -82,8 +115,8 @@ class Bench:
         DuckDB's limit, for the floor and for recon.
     """
 
-    def __init__(self, folder: Path, records: int, memory: str, engine_threads: int | None) -> None:
-        self.folder, self.records, self.memory, self.threads = folder, records, memory, engine_threads
+    def __init__(self, folder: Path, records: int, memory: str) -> None:
+        self.folder, self.records, self.memory = folder, records, memory
         self.data = folder / f"data-{records}"
         self.workspace = folder / "workspace"
         self.out = folder / "out"
@@ -130,7 +163,9 @@ class Bench:
             [sys.executable, str(HERE / "by_hand.py"), "spark-start", str(self.data), str(self.out), self.memory]
         )
         found = self._diff("spark")
-        return found | {"start": start["wall"]}
+        if "java_cpu" not in found:
+            sys.exit("Java's time and memory were not seen: the Python that started it has waited for it.")
+        return found | {f"start_{part}": start[part] for part in ("wall", "cpu")}
 
     def _datacompy(self) -> dict[str, float]:
         home = self.folder / "datacompy-venv"
@@ -160,13 +195,25 @@ class Bench:
 
 def table(results: dict[str, dict[str, float]]) -> str:
     """What was measured, as Markdown."""
-    lines = ["| row | wall s | CPU s | peak GB | CPU, floor = 1 |", "|---|---:|---:|---:|---:|"]
+    lines = [
+        "| row | wall s | CPU s | of it Java's | peak GB | of it Java's | CPU, floor = 1 |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
     for row, found in results.items():
         if row == "start":
             continue
         base = results.get("merge" if row in ("frames", "merge") else "floor", found)
         took, against = found.get("work_cpu", found["cpu"]), base.get("work_cpu", base["cpu"])
-        lines.append(f"| {row} | {found['wall']:.1f} | {took:.1f} | {found['peak_gb']:.2f} | {took / against:.2f} |")
+        java = [
+            f"{found[part]:.{digits}f}" if part in found else ""
+            for part, digits in (("java_cpu", 1), ("java_peak_gb", 2))
+        ]
+        lines.append(
+            f"| {row} | {found['wall']:.1f} | {took:.1f} | {java[0]} | {found['peak_gb']:.2f} | {java[1]} | {took / against:.2f} |"
+        )
+    if "start_wall" in results.get("spark", {}):
+        spark = results["spark"]
+        lines += ["", f"Of spark, starting it: {spark['start_wall']:.1f} s ({spark['start_cpu']:.1f} s CPU)"]
     if "start" in results:
         start = results["start"]
         lines += [
@@ -218,7 +265,7 @@ def main() -> None:
     kept = folder / "results.json"
     results = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     mine = results.setdefault(f"{number(given.rows)} {given.memory}", {})
-    bench = Bench(folder, number(given.rows), given.memory, None)
+    bench = Bench(folder, number(given.rows), given.memory)
     bench.prepare()
     for row in rows:
         if given.again or row not in mine:
