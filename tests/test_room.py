@@ -11,6 +11,7 @@ import pytest
 from recon import jobs
 from recon.engines.room import enough_room
 from recon.errors import NoRoom
+from recon.explore import what_if, why
 from recon.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -89,3 +90,14 @@ def test_anything_else_stays_what_it_is() -> None:
         connection.execute("SELECT nothing")
     with pytest.raises(FileNotFoundError), enough_room(RunSettings(), "duckdb"):
         Path("/nowhere/at/all").read_text("utf-8")
+
+
+def test_a_question_needs_room_too(tmp_path: Path) -> None:
+    files = _workspace(tmp_path, "1MB")
+    sources = "".join(f'{name} = "{path}"\n' for name, path in files.items())
+    (tmp_path / "recon.toml").write_text(f'[run]\nmemory = "1MB"\n{sources}', "utf-8")
+    jobs.pull(tmp_path)
+    with pytest.raises(NoRoom, match=r"run\.memory"):
+        why(tmp_path, "12")
+    with pytest.raises(NoRoom, match=r"run\.memory"):
+        what_if(tmp_path, sync_enabled=False)

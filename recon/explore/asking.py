@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from recon import jobs, settings
 from recon.clock import from_environment, iso
+from recon.engines.room import enough_room
 from recon.errors import ReconError, UsageError
 from recon.explore.find import example, find, joined
 from recon.explore.person import persons
@@ -82,11 +83,14 @@ def why(
         If nothing is asked for, or there is no such snapshot.
     InputRefused
         If the snapshot was damaged.
+    NoRoom
+        If the memory that the engine may use, or a disk, isn't enough.
     """
     if not query.strip():
         raise UsageError("nothing is asked for.", hint="Name an address, a person's id or a Salesforce id.")
     loaded, data = _opened(workspace, snapshot)
-    return _why(loaded, joined(data, loaded), query, show_addresses=show_addresses, clock=clock)
+    with enough_room(loaded.run, "duckdb"):
+        return _why(loaded, joined(data, loaded), query, show_addresses=show_addresses, clock=clock)
 
 
 def what_if(
@@ -120,7 +124,10 @@ def what_if(
         If there is no such field.
     """
     loaded, data = _opened(workspace, snapshot)
-    return compare(data, loaded, sync_enabled=sync_enabled, opt_out_field=opt_out_field, show_addresses=show_addresses)
+    with enough_room(loaded.run, "duckdb"):
+        return compare(
+            data, loaded, sync_enabled=sync_enabled, opt_out_field=opt_out_field, show_addresses=show_addresses
+        )
 
 
 def explore(
@@ -145,16 +152,18 @@ def explore(
         As for `what_if`.
     """
     loaded, data = _opened(workspace, snapshot)
-    among = joined(data, loaded)
-    asked = query if query and query.strip() else example(among)
-    if asked is None:
-        raise UsageError(
-            "nobody in this snapshot is opted out, so there is no example.", hint="Name an address or an id."
+    with enough_room(loaded.run, "duckdb"):
+        among = joined(data, loaded)
+        asked = query if query and query.strip() else example(among)
+        if asked is None:
+            raise UsageError(
+                "nobody in this snapshot is opted out, so there is no example.", hint="Name an address or an id."
+            )
+        said = _why(loaded, among, asked, show_addresses=show_addresses, clock=clock)
+        other = compare(
+            data, loaded, sync_enabled=sync_enabled, opt_out_field=opt_out_field, show_addresses=show_addresses
         )
-    return Explored(
-        _why(loaded, among, asked, show_addresses=show_addresses, clock=clock),
-        compare(data, loaded, sync_enabled=sync_enabled, opt_out_field=opt_out_field, show_addresses=show_addresses),
-    )
+    return Explored(said, other)
 
 
 def _opened(workspace: str | Path, snapshot: str | None) -> tuple[Settings, Data]:

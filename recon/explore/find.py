@@ -63,7 +63,7 @@ class Joined:
 
 def joined(data: Data, settings: Settings) -> Joined:
     """Link and cluster a snapshot's rows; done once for every question about it."""
-    engine = engine_named("auto")
+    engine = engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
     people = engine.hold(engine.take(data.people, PEOPLE))
     records = engine.hold(engine.take(data.records, RECORDS))
     return Joined(data, engine, merge.rows(people, records, settings, engine))

@@ -141,7 +141,7 @@ def compare(
     changed_settings = settings.with_values(**other)
     same_field = changed_settings.salesforce.opt_out_field == settings.salesforce.opt_out_field
     records = data.records if same_field else _with_field(data.records, changed_settings.salesforce.opt_out_field)
-    engine = engine_named("auto")
+    engine = engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
     # Which Leads a resubscribe has answered tells who mends a record, not its flag or its category: it needn't be asked for here.
     now = reconcile(data.people, data.records, settings, engine=engine)
     then = reconcile(data.people, records, changed_settings, engine=engine)
