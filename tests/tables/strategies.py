@@ -71,7 +71,7 @@ def _whole(body: str) -> str:
     return found
 
 
-#: The world's number stands for N.
+#: The world's number, in two digits, stands for N.
 PLAIN = (
     *("a@xN.example", "A@XN.Example", " a@xN.example\t", "\u00a0a@XN.EXAMPLE", "a@xN.example"),
     *("b@xN.example", "B@xN.example", "b@XN.exampLE"),
@@ -92,7 +92,7 @@ ADDRESSES = (
     # As long as the parts may be.
     f"{'a' * 64}@xN.example",
     f"a@{'x' * 63}.xN.example",
-    "a@" + ".".join(["xN"] * 84 + ["x"]),
+    "a@" + ".".join(["xN"] * 63 + ["x"]),
 )
 NO_ADDRESSES = (
     *(None, None, None, "", " ", "\t\n", "\u00a0"),
@@ -204,7 +204,7 @@ def _worlds(
         ((False, None), (True, None), (True, MISSING))
     )
     if keys:
-        plain, all_of_them = ([text.replace("N", str(number)) for text in texts] for texts in (PLAIN, ADDRESSES))
+        plain, all_of_them = ([text.replace("N", f"{number:02}") for text in texts] for texts in (PLAIN, ADDRESSES))
         usual = st.sampled_from(plain)
         emails = st.one_of(usual, usual, st.sampled_from(all_of_them), nothing)
         ways = [way for record_id in (*leads, *contacts, missing) for way in _ways_to_write(record_id)]
@@ -219,7 +219,7 @@ def _worlds(
     people = [
         draw(
             st.fixed_dictionaries(
-                {"person_id": st.just(f"{text}/{number}"), "email": emails, "salesforce_id": links} | _PERSON
+                {"person_id": st.just(f"{text}/{number:02}"), "email": emails, "salesforce_id": links} | _PERSON
             )
         )
         for text in ids
@@ -251,7 +251,9 @@ _OPTIONS: st.SearchStrategy[dict[str, dict[str, Any]]] = st.fixed_dictionaries(
             {
                 "never_join": st.one_of(
                     st.just([]),
-                    st.lists(st.sampled_from(["A@x1.example ", "b@x2.example", "D@M\u00dcLLER1.example", "n/a", ""])),
+                    st.lists(
+                        st.sampled_from(["A@x01.example ", "b@x02.example", "D@M\u00dcLLER01.example", "n/a", ""])
+                    ),
                 )
             }
         ),

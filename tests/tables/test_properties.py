@@ -15,22 +15,25 @@ from recon.settings import ActionSettings
 from recon.sources.ids import salesforce_id_18
 from tests.tables import reference, strategies
 from tests.tables.engines import ENGINES, LOCAL, run
+from tests.tables.lanes import together
 from tests.tables.strategies import Case, World, cases
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
 
     from tests.tables.engines import Engine
+    from tests.tables.lanes import Reconcile
     from tests.tables.reference import Row
 
-    Reconcile = Callable[[Case], tuple[list[Row], list[Row]]]
+    Tables = tuple[list[Row], list[Row]]
 
-# An engine takes about a second, however few the rows: few examples of many worlds.
+# A call of an engine takes about a second, on Spark several, however few the rows: few examples of many worlds, and several cases in a call.
 _MANY_WORLDS = 18
 _EXAMPLES = settings().max_examples
 many = settings(max_examples=max(2, _EXAMPLES // 15))
 few = settings(max_examples=max(2, _EXAMPLES // 75))
+# What fails is not made smaller there: the engines without Java are for that.
+on_spark = settings(max_examples=1, phases=(Phase.generate,))
 dense = st.one_of(cases(worlds=_MANY_WORLDS, least=2), cases(worlds=_MANY_WORLDS, most=3))
 randoms = st.randoms(use_true_random=False)
 #: What the reference doesn't say, or says otherwise.
@@ -43,6 +46,11 @@ def on(engine: Engine) -> Reconcile:
 
 def by_reference(case: Case) -> tuple[list[Row], list[Row]]:
     return reference.reconcile(case.people, case.records, case.settings)
+
+
+def is_large(case: Case) -> bool:
+    """The first that Hypothesis thinks of are hardly any rows."""
+    return len(case.people) + len(case.records) > 60
 
 
 def by_uid(rows: list[Row]) -> dict[str, Row]:
@@ -63,11 +71,11 @@ def test_every_engine_says_what_the_reference_says(case: Case) -> None:
 
 
 @pytest.mark.spark
-@settings(max_examples=3, phases=(Phase.generate,))
+@settings(on_spark, max_examples=2)
 @given(case=dense)
 def test_spark_says_what_the_reference_says(case: Case) -> None:
-    """The same cases as above, but only large ones, and these few: a call takes seconds there."""
-    assume(len(case.people) + len(case.records) > 60)
+    """The same cases as above, but only large ones, and these few."""
+    assume(is_large(case))
     the_reference_agrees(case, {name: ENGINES[name] for name in ("duckdb", "spark")})
 
 
@@ -95,26 +103,33 @@ def the_reference_agrees(case: Case, engines: dict[str, Engine]) -> None:
         assert found_actions == first, name
 
 
-def test_no_rows_at_all(local_engine: Engine) -> None:
-    """On Spark, too, see `test_nothing_at_all_is_fine`."""
-    assert on(local_engine)(Case([])) == ([], [])
-
-
 # What must hold, whoever computes it
 
 
-def the_order_of_rows_does_not_matter(reconcile: Reconcile, case: Case, rng: random.Random) -> None:
+def what_must_hold(reconcile: Reconcile, case: Case, rng: random.Random) -> None:
+    found, shuffled, more = together(reconcile, [case, in_another_order(case, rng), with_more(case, rng)])
+    names_are_those_of_the_smallest_members(found)
+    assert shuffled == found
+    an_opt_out_or_a_link_more_never_opts_anyone_in(found, more)
+    settled, next_day = together(reconcile, [after_the_merge(case, found), after_the_night(case, found)])
+    merging_what_was_merged_changes_nothing(found, settled)
+    a_night_after_a_night_changes_nothing(found, next_day)
+
+
+def in_another_order(case: Case, rng: random.Random) -> Case:
     world = World(list(case.people), list(case.records))
     rng.shuffle(world.people)
     rng.shuffle(world.records)
-    assert reconcile(Case([world], case.options)) == reconcile(case)
+    return Case([world], case.options)
 
 
-def merging_what_was_merged_changes_nothing(reconcile: Reconcile, case: Case) -> None:
-    merged, _ = reconcile(case)
-    settled = _with_flags(case, {uid for uid, row in by_uid(merged).items() if row["merged_opted_out"]})
-    again, actions = reconcile(settled)
-    for before, after in zip(merged, again, strict=True):
+def after_the_merge(case: Case, found: Tables) -> Case:
+    return _with_flags(case, {uid for uid, row in by_uid(found[0]).items() if row["merged_opted_out"]})
+
+
+def merging_what_was_merged_changes_nothing(found: Tables, settled: Tables) -> None:
+    again, actions = settled
+    for before, after in zip(found[0], again, strict=True):
         assert (
             after["opted_out"]
             == after["predicted_opted_out"]
@@ -127,24 +142,29 @@ def merging_what_was_merged_changes_nothing(reconcile: Reconcile, case: Case) ->
     assert all(row["path"] is None for row in actions)
 
 
-def a_night_after_a_night_changes_nothing(reconcile: Reconcile, case: Case) -> None:
-    merged, _ = reconcile(case)
-    out = {uid for uid, row in by_uid(merged).items() if row["predicted_opted_out"]}
-    again, _ = reconcile(_with_flags(case, out))
-    assert {uid for uid, row in by_uid(again).items() if row["predicted_opted_out"]} == out
-    assert {uid for uid, row in by_uid(again).items() if row["opted_out"]} == out
+def after_the_night(case: Case, found: Tables) -> Case:
+    return _with_flags(case, {uid for uid, row in by_uid(found[0]).items() if row["predicted_opted_out"]})
 
 
-def an_opt_out_or_a_link_more_never_opts_anyone_in(reconcile: Reconcile, case: Case, rng: random.Random) -> None:
-    before, _ = reconcile(case)
-    after, _ = reconcile(Case([_with_more(world, rng) for world in case.worlds], case.options))
-    for old, new in zip(before, after, strict=True):
+def a_night_after_a_night_changes_nothing(found: Tables, next_day: Tables) -> None:
+    out = {uid for uid, row in by_uid(found[0]).items() if row["predicted_opted_out"]}
+    again = by_uid(next_day[0])
+    assert {uid for uid, row in again.items() if row["predicted_opted_out"]} == out
+    assert {uid for uid, row in again.items() if row["opted_out"]} == out
+
+
+def with_more(case: Case, rng: random.Random) -> Case:
+    return Case([_with_more(world, rng) for world in case.worlds], case.options)
+
+
+def an_opt_out_or_a_link_more_never_opts_anyone_in(found: Tables, more: Tables) -> None:
+    for old, new in zip(found[0], more[0], strict=True):
         for flag in ("opted_out", "merged_opted_out", "predicted_opted_out"):
             assert new[flag] >= old[flag]
 
 
-def a_missing_key_joins_nothing(reconcile: Reconcile, case: Case) -> None:
-    merged, actions = reconcile(case)
+def a_missing_key_joins_nothing(found: Tables) -> None:
+    merged, actions = found
     for uid, row in by_uid(merged).items():
         assert row["address"] is None
         assert row["cluster"] == row["sync_component"] == uid
@@ -152,8 +172,8 @@ def a_missing_key_joins_nothing(reconcile: Reconcile, case: Case) -> None:
     assert {row["category"] for row in actions} <= {"field_disagrees", "broken_link"}
 
 
-def names_are_those_of_the_smallest_members(reconcile: Reconcile, case: Case) -> None:
-    merged, _ = reconcile(case)
+def names_are_those_of_the_smallest_members(found: Tables) -> None:
+    merged, _ = found
     for column in ("cluster", "sync_component"):
         members: dict[str, list[str]] = {}
         for uid, row in by_uid(merged).items():
@@ -204,32 +224,40 @@ def _with_more(world: World, rng: random.Random) -> World:
 
 @given(case=cases(), rng=randoms)
 def test_reference_order(case: Case, rng: random.Random) -> None:
-    def but_paths(case: Case) -> tuple[list[Row], list[Row]]:
+    def but_paths(case: Case) -> Tables:
         merged, actions = by_reference(case)
         return merged, without(actions, ("path",))
 
-    the_order_of_rows_does_not_matter(but_paths, case, rng)
+    assert but_paths(in_another_order(case, rng)) == but_paths(case)
 
 
 @given(case=cases())
 def test_reference_idempotent(case: Case) -> None:
-    merging_what_was_merged_changes_nothing(by_reference, case)
-    a_night_after_a_night_changes_nothing(by_reference, case)
+    found = by_reference(case)
+    merging_what_was_merged_changes_nothing(found, by_reference(after_the_merge(case, found)))
+    a_night_after_a_night_changes_nothing(found, by_reference(after_the_night(case, found)))
 
 
 @given(case=cases(), rng=randoms)
 def test_reference_monotone(case: Case, rng: random.Random) -> None:
-    an_opt_out_or_a_link_more_never_opts_anyone_in(by_reference, case, rng)
+    an_opt_out_or_a_link_more_never_opts_anyone_in(by_reference(case), by_reference(with_more(case, rng)))
 
 
 @given(case=cases(keys=False))
 def test_reference_missing_keys(case: Case) -> None:
-    a_missing_key_joins_nothing(by_reference, case)
+    a_missing_key_joins_nothing(by_reference(case))
 
 
 @given(case=cases())
 def test_reference_names(case: Case) -> None:
-    names_are_those_of_the_smallest_members(by_reference, case)
+    names_are_those_of_the_smallest_members(by_reference(case))
+
+
+@given(case=cases(worlds=2), rng=randoms)
+def test_reference_lanes_do_not_touch(case: Case, rng: random.Random) -> None:
+    """Several cases in one call are the same as each by itself."""
+    several = [case, with_more(case, rng), Case(case.worlds[:1], case.options)]
+    assert together(by_reference, several) == [by_reference(each) for each in several]
 
 
 @given(case=cases(worlds=3))
@@ -251,28 +279,32 @@ def test_reference_paths_are_valid(case: Case) -> None:
 @few
 @given(case=dense, rng=randoms)
 def test_what_must_hold_on_every_engine(local_engine: Engine, case: Case, rng: random.Random) -> None:
-    engine = local_engine
-    known: dict[int, tuple[list[Row], list[Row]]] = {}
+    what_must_hold(on(local_engine), case, rng)
 
-    def reconcile(given: Case) -> tuple[list[Row], list[Row]]:
-        # The case as it is would be computed for each of these.
-        if given is not case:
-            return on(engine)(given)
-        if not known:
-            known[0] = on(engine)(case)
-        return known[0]
 
-    names_are_those_of_the_smallest_members(reconcile, case)
-    the_order_of_rows_does_not_matter(reconcile, case, rng)
-    merging_what_was_merged_changes_nothing(reconcile, case)
-    a_night_after_a_night_changes_nothing(reconcile, case)
-    an_opt_out_or_a_link_more_never_opts_anyone_in(reconcile, case, rng)
+@pytest.mark.spark
+@on_spark
+@given(case=dense, rng=randoms)
+def test_what_must_hold_on_spark(case: Case, rng: random.Random) -> None:
+    assume(is_large(case))
+    what_must_hold(on(ENGINES["spark"]), case, rng)
+
+
+keyless = cases(worlds=_MANY_WORLDS, least=2, keys=False)
 
 
 @few
-@given(case=cases(worlds=_MANY_WORLDS, least=2, keys=False))
+@given(case=keyless)
 def test_a_missing_key_joins_nothing_on_every_engine(local_engine: Engine, case: Case) -> None:
-    a_missing_key_joins_nothing(on(local_engine), case)
+    a_missing_key_joins_nothing(on(local_engine)(case))
+
+
+@pytest.mark.spark
+@on_spark
+@given(case=keyless)
+def test_a_missing_key_joins_nothing_on_spark(case: Case) -> None:
+    assume(is_large(case))
+    a_missing_key_joins_nothing(on(ENGINES["spark"])(case))
 
 
 # Keys and days
