@@ -108,7 +108,7 @@ class _Retry(Retry):
 
 
 class ReadingAdapter(HTTPAdapter):
-    """Sends requests with time-outs and repeats GETs that met a busy system; nothing else is ever repeated.
+    """Sends requests with time-outs and repeats GETs that met a busy system; nothing else is ever repeated, and no redirect followed.
 
     Parameters
     ----------
@@ -180,6 +180,9 @@ class ReadingAdapter(HTTPAdapter):
         )
         history = getattr(getattr(response.raw, "retries", None), "history", ())
         self.tally.note(*called, times=len(history))
+        if response.is_redirect:
+            # It could lead a login's secrets to another host, or bring another host's data. Without this, nobody follows it.
+            del response.headers["Location"]
         return response
 
     def _authorities(self, verify: Any) -> Any:
@@ -245,12 +248,12 @@ def broke_off(error: requests.RequestException) -> bool:
     """Whether an answer began and broke off on its way, so that a read may ask once more.
 
     An answer that never began is the adapter's business, and was asked for often enough. Where no length tells that something is missing,
-    JSON does: it begins like JSON and doesn't end.
+    JSON does: it begins like JSON and doesn't end, or nothing came at all.
     """
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return True
     if isinstance(error, requests.exceptions.JSONDecodeError):
-        return error.doc.lstrip()[:1] in ("{", "[")
+        return error.doc.lstrip()[:1] in ("", "{", "[")
     # requests' word for a time-out in the middle of a body.
     return isinstance(error, requests.ConnectionError) and any(isinstance(e, ReadTimeoutError) for e in error.args)
 
@@ -278,8 +281,6 @@ def broken(system: str, what: str, error: requests.RequestException) -> SourceEr
         reason = "it didn't answer in time"
     elif broke_off(error) or isinstance(error, requests.exceptions.ContentDecodingError):
         reason = "its answer broke off"
-    elif isinstance(error, requests.exceptions.InvalidSchema):
-        reason = "it redirects to an address without TLS"
     elif isinstance(error, requests.exceptions.ConnectionError):
         reason = "no connection, or it broke off"
     else:

@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from xml.parsers.expat import ExpatError
 
 import jwt
 import requests
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 SANDBOX_HOST = "sandbox.my.salesforce.com"
 #: The last version of the API that has SOAP login().
 _LAST_SOAP_LOGIN = 64.0
+#: What simple-salesforce makes of a SOAP answer that holds neither a session nor a fault; of one that is no JSON or XML it makes its status.
+_NO_CODE = "UNKNOWN_EXCEPTION_CODE"
 #: Salesforce's own error codes, which may be shown: they name nobody.
 CODE = re.compile(r"[A-Za-z][A-Za-z_]{2,59}")
 
@@ -128,8 +131,8 @@ class _Answered:
 
 
 def _refuses(settings: SalesforceSettings, error: SourceError) -> bool:
-    """Whether an answer of status 500 refuses the login all the same: SOAP's refusals have that status, and a code in words."""
-    return settings.login == "soap" and error.code is not None and not error.code.isdigit()
+    """Whether an answer of status 500 refuses the login all the same: SOAP's refusals have that status, and a code."""
+    return settings.login == "soap" and error.code is not None
 
 
 def _too_busy(status: int | None) -> SourceError:
@@ -150,12 +153,11 @@ def _log_in_once(settings: SalesforceSettings, session: requests.Session, argume
             raise _login_refused(settings, error.code) from None
         except requests.RequestException:  # some are ValueErrors
             raise
+        except ExpatError:  # of SOAP
+            raise _unreadable() from None
         except (jwt.PyJWTError, ValueError, TypeError):
             if settings.login != "jwt":
-                raise SourceError(
-                    "Salesforce answered the login with something that can't be read.",
-                    hint="Check salesforce.instance_url; a proxy may answer in Salesforce's place.",
-                ) from None
+                raise _unreadable() from None
             raise SettingsError(
                 f"the connected app's private key ({settings.private_key_file_env}) is not an RSA key.",
                 hint="Use the key whose certificate was uploaded to the connected app.",
@@ -225,12 +227,21 @@ def _credentials(settings: SalesforceSettings, environ: Mapping[str, str]) -> di
     }
 
 
+def _unreadable() -> SourceError:
+    return SourceError(
+        "Salesforce answered the login with something that can't be read.",
+        hint="Check salesforce.instance_url; a proxy or a login page may answer in Salesforce's place.",
+    )
+
+
 def _login_refused(settings: SalesforceSettings, code: object) -> SourceError:
     text = str(code).removeprefix("sf:")
-    known = text if CODE.fullmatch(text) or text.isdigit() else None
+    if code is None or text.isdigit() or text == _NO_CODE:
+        return _unreadable()
+    known = text if CODE.fullmatch(text) else None
     hints = {
         "client_credentials": "Check the consumer key and secret, that the app allows the client credentials flow, and that it has a run-as user.",
-        "jwt": "Check the key, that its certificate is the app's, and that the user is pre-authorised for the app.",
+        "jwt": "Check the key, that its certificate is the app's, that the user is pre-authorised for the app, and that this machine's clock is right.",
         "password": "Check user name, password and security token, and that the org allows the password flow.",
         "soap": "Check user name, password and security token, and that the org still allows SOAP login.",
     }

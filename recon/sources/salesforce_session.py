@@ -27,6 +27,7 @@ from recon.sources.http import (
     BUSY,
     ReadingAdapter,
     SandboxAdapter,
+    asked_wait,
     broke_off,
     broken,
     checked_address,
@@ -56,6 +57,12 @@ _ACCESS_CODES = frozenset({
     "INVALID_FIELD", "INVALID_TYPE", "NOT_FOUND", "INSUFFICIENT_ACCESS", "INSUFFICIENT_ACCESS_OR_READONLY", "API_DISABLED_FOR_ORG",
     "API_CURRENTLY_DISABLED", "FORBIDDEN",
 })  # fmt: skip
+
+
+class _Answered(threading.local):
+    """How long a thread's last answer asks to wait."""
+
+    wait = 0.0
 
 
 class Connection:
@@ -102,6 +109,7 @@ class Connection:
         self._session.hooks["response"].append(self._note)
         self._logins = 0
         self._lock = threading.RLock()
+        self._answered = _Answered()
         self._told_identity: str | None = None
         self.api_usage: str | None = None
         self.server_time: datetime | None = None
@@ -197,6 +205,7 @@ class Connection:
         tries = 0
         while True:
             client = self.client
+            self._answered.wait = 0.0
             try:
                 return call(client)
             except SalesforceError as error:
@@ -212,7 +221,7 @@ class Connection:
                 again = broke_off(error) or (repeatable and no_answer(error))
                 if not again or tries >= self.settings.retries:
                     raise broken("Salesforce", what, error) from None
-            self._sleep(self.settings.backoff_seconds * 2**tries)
+            self._sleep(max(self._answered.wait, self.settings.backoff_seconds * 2**tries))
             tries += 1
 
     def _renew(self, refused: Salesforce) -> None:
@@ -223,7 +232,8 @@ class Connection:
 
     def get(self, what: str, path: str, params: dict[str, str] | None = None) -> Any:
         """Read a resource below /services/data/vXX.0/; returns its JSON. Errors as `read`."""
-        return self.read(what, lambda client: client.restful(path, params=params))
+        # Not the client's restful(): of an answer that is null it raises a TypeError.
+        return self.read(what, lambda client: self._send(client, "GET", path, params=params).json())
 
     def request(self, what: str, method: str, path: str, *, json: Any = None) -> requests.Response:
         """Make one call below /services/data/vXX.0/ that simple-salesforce has no method for. Errors as `read`.
@@ -275,6 +285,7 @@ class Connection:
 
     def _note(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
         self.server_time = told_time(response.headers) or self.server_time
+        self._answered.wait = asked_wait(response.headers)
         found = re.match(r"api-usage=(\d+/\d+)", response.headers.get("Sforce-Limit-Info", ""))
         if found:
             self.api_usage = found.group(1)
@@ -339,6 +350,8 @@ def refusal(what: str, status: int, code: str | None) -> SourceError:
     elif status == requests.codes.forbidden or code in _ACCESS_CODES:
         kind = AccessRefused
         hint = "Give the user API Enabled, Read on Lead and Contact, and field-level security (Visible) for the fields named in the manual."
+    elif 300 <= status < 400:
+        hint = "Write the org's own address as salesforce.instance_url (Setup > My Domain); a proxy's login page may stand in between, too."
     elif status in BUSY:
         hint = "Salesforce is busy or in maintenance; every try that the settings allow was made. Run again later."
     return kind(text, hint=hint, status=status, code=code)

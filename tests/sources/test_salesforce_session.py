@@ -121,12 +121,22 @@ def test_a_refused_login_says_the_code_and_no_secret(acme: Acme, login: str) -> 
     assert "wrong-but-private" not in text
 
 
-def test_a_login_page_instead_of_a_login_is_a_sentence(acme: Acme) -> None:
+@pytest.mark.parametrize("login", ["client_credentials", "password", "soap"])
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize(
+    "page", [b"<html>Sign in, ann@acme.example</html>", b"<p>Sign in<br>ann@acme.example", b"", b"null"]
+)
+def test_a_login_page_instead_of_a_login_is_a_sentence(acme: Acme, login: str, status: int, page: bytes) -> None:
     def alter(_method: str, target: str, answer: Answer) -> None:
-        answer.body = b"<html>Sign in, ann@acme.example</html>"
+        answer.status, answer.body = status, page
 
     acme.wire.alter = alter
-    assert "Salesforce" in acme.refused(SourceError, acme.connect)
+    text = acme.refused(SourceError, lambda: acme.connect(login=login, username=USER))
+    assert "can't be read" in text or "holds no session" in text
+    assert "instance_url" in text
+
+
+def test_a_login_without_a_session_is_a_sentence(acme: Acme) -> None:
     acme.wire.alter = lambda _method, _target, answer: answer.set_json({"instance_url": "x"})
     assert "no session" in acme.refused(SourceError, acme.connect)
 
@@ -230,6 +240,53 @@ def test_reads_and_steps_of_jobs_are_repeated_and_writes_never(acme: Acme) -> No
     spoil(acme, "/sobjects/Lead/", 9, 503)
     assert connection.write_once("PATCH", "sobjects/Lead/00Q5e00000000001AA", json={}).status_code == 503
     assert acme.asked("PATCH", "/sobjects/Lead/") == 1
+    connection.close()
+
+
+def test_a_step_of_a_job_waits_as_long_as_it_is_asked_to(acme: Acme) -> None:
+    connection = acme.connect(backoff_seconds=2)
+    spoil(acme, "/jobs/query", 1, 429, Retry_After="7")
+    body = {"operation": "query", "query": "SELECT Id FROM Lead"}
+    assert connection.request("a job", "POST", "jobs/query", json=body).json()["id"]
+    # What an earlier answer asked for is no longer asked for.
+    spoil(acme, "/jobs/query", 1, 503)
+    assert connection.request("a job", "POST", "jobs/query", json=body).json()["id"]
+    assert acme.slept == [7, 2]
+    connection.close()
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"{}"])
+def test_an_answer_that_says_nothing_is_a_sentence(acme: Acme, body: bytes) -> None:
+    def alter(_method: str, target: str, answer: Answer) -> None:
+        if "/describe" in target:
+            answer.body = body
+
+    acme.wire.alter = alter
+    assert "description of Lead lists no fields" in acme.refused(SourceError, acme.pull)
+
+
+ELSEWHERE = "https://elsewhere.my.salesforce.com/here"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("login", ["client_credentials", "password", "soap"])
+def test_a_login_is_never_sent_on_to_another_address(acme: Acme, login: str, status: int) -> None:
+    spoil(acme, "/services/", 1, status, Location=ELSEWHERE)
+    text = acme.refused(SourceError, lambda: acme.connect(login=login, username=USER))
+    assert "instance_url" in text
+    assert len(acme.wire.asked) == 1
+
+
+@pytest.mark.parametrize("status", [302, 307])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_nothing_is_read_from_another_address(acme: Acme, method: str, status: int) -> None:
+    connection = acme.connect()
+    acme.wire.asked.clear()
+    spoil(acme, "/jobs/query", 1, status, Location=ELSEWHERE)
+    text = acme.refused(SourceError, lambda: connection.request("the jobs", method, "jobs/query"))
+    assert f"status {status}" in text
+    assert "login page" in text
+    assert len(acme.wire.asked) == 1
     connection.close()
 
 
@@ -338,6 +395,21 @@ def test_an_answer_that_breaks_off_is_asked_for_again(acme: Acme, serve: Serve) 
     breaks[0] = 99
     text = acme.refused(SourceError, lambda: limits(acme, instance_url=url))
     assert "its answer broke off" in text
+
+
+def test_an_answer_that_broke_off_before_it_began_is_asked_for_again(acme: Acme) -> None:
+    left = [2]
+
+    def alter(_method: str, target: str, answer: Answer) -> None:
+        if "limits" in target and left[0] > 0:
+            left[0] -= 1
+            answer.body = b""
+
+    acme.wire.alter = alter
+    assert limits(acme)
+    left[0] = 9
+    assert "its answer broke off" in acme.refused(SourceError, lambda: limits(acme))
+    assert acme.asked("GET", "/limits") == 6
 
 
 def test_a_session_of_the_callers_keeps_what_it_has(acme: Acme) -> None:
