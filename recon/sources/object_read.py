@@ -246,6 +246,7 @@ def _by_rest(means: Means, read: ObjectRead, task: Task) -> None:
 
 def calls_expected(read: ObjectRead, settings: SalesforceSettings) -> int:
     """About how many calls the rows of a read will need."""
+    history = 2 if read.fields.person_targets else 0  # of person accounts, in the beginning and at the end
     if read.state is not None:
-        return math.ceil(read.expected / settings.page_rows) + 5
-    return math.ceil(read.expected / REST_PAGE)
+        return max(math.ceil(read.expected / settings.page_rows) - len(read.state.pages), 0) + 5 + history
+    return max(math.ceil(read.expected / REST_PAGE), 1) + history

@@ -100,7 +100,7 @@ class Quota:
             )
 
     def look(self) -> None:
-        """Called between two pages.
+        """Called before every call.
 
         Raises
         ------

@@ -74,16 +74,13 @@ class RecordsPull:
         self.folder = states.folder
         self._halt = Halt()
         self.quota = Quota(connection, settings)
-        self._means = Means(connection, settings, sync, clock, progress, sleep, states, self._pace)
-        self._history = HistoryReads(connection, states.folder, progress, self._pace)
+        connection.before_read = self.quota.look
+        self._means = Means(connection, settings, sync, clock, progress, sleep, states, self._halt.check)
+        self._history = HistoryReads(connection, states.folder, progress, self._halt.check)
         self.objects = discover(connection, settings)
         self.base: Base | None = None
         self.why_full: str | None = None
         self.done: dict[str, ObjectRows] = {}
-
-    def _pace(self) -> None:
-        self._halt.check()
-        self.quota.look()
 
     def run(self, bases: Sequence[Base], *, strict: bool = False) -> None:
         """Read both objects and their history; `done` holds them then.

@@ -80,6 +80,8 @@ class Connection:
         What Salesforce said last about the day's API calls, like "18/15000"; an estimate that lags behind. None before the first answer.
     server_time
         What time it was by Salesforce's clock when it answered last; None where no answer told.
+    before_read
+        Called before every reading call but a login; ends the work by an exception.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class Connection:
         self._told_identity: str | None = None
         self.api_usage: str | None = None
         self.server_time: datetime | None = None
+        self.before_read: Callable[[], None] = lambda: None
         self.client: Salesforce
         self.host: str
         try:
@@ -204,6 +207,7 @@ class Connection:
         renewed = False
         tries = 0
         while True:
+            self.before_read()
             client = self.client
             self._answered.wait = 0.0
             try:

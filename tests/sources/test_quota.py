@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -197,3 +198,66 @@ def test_a_pull_stops_before_more_than_the_share_is_used_and_goes_on_later(folde
     made = kept.manifest["api_calls"]["salesforce"]["total"]
     assert 100 < said["used_before"] < said["used_after"] <= said["used_before"] + made
     assert said["estimate"] > 0
+
+
+@pytest.mark.parametrize("above", [0, 5000], ids=["bulk", "rest"])
+def test_whenever_others_use_the_calls_up_no_more_than_the_share_is_used(
+    folder: Workspace, acme: Acme, above: int
+) -> None:
+    allowed = int(API_LIMIT * 0.8)
+    folder.pull(bulk_above=above)
+    calls = len(acme.wire.asked)
+    over = []
+    for moment in range(2, calls + 1):
+        used(acme, 0)
+        acme.wire.asked.clear()
+
+        def others(_method: str, _target: str, moment: int = moment) -> None:
+            if len(acme.wire.asked) == moment:
+                used(acme, allowed - 1)
+
+        acme.wire.before = others
+        with suppress(SourceError):
+            folder.pull(bulk_above=above)
+        over.append(usage(acme.store) - allowed)
+    assert over == [0] * len(over)
+
+
+@pytest.mark.parametrize("above", [0, 5000], ids=["bulk", "rest"])
+def test_a_pull_needs_no_more_than_it_says_beforehand(folder: Workspace, acme: Acme, above: int) -> None:
+    asked: list[int] = []
+
+    def before(method: str, target: str) -> None:
+        # What it needs is said once what there is to read is counted, and before any of it is read.
+        if method == "GET" and ("/jobs/query/" in target or "q=SELECT+Id" in target):
+            asked.append(len(acme.wire.asked) - 1)
+
+    acme.wire.before = before
+    kept = folder.pull(bulk_above=above)
+    needed = len(acme.wire.asked) - asked[0]
+    estimate = kept.manifest["api_quota"]["estimate"]
+    assert needed <= estimate <= needed + 3
+
+
+def test_a_pull_that_goes_on_counts_the_pages_that_are_here(folder: Workspace, acme: Acme) -> None:
+    whole = folder.pull().manifest["api_quota"]["estimate"]
+
+    def alter(_method: str, target: str, answer: Answer) -> None:
+        if "/results" in target and acme.asked("GET", "/results") == 12:
+            answer.status = 400
+            answer.set_json([{"errorCode": "UNKNOWN_EXCEPTION", "message": "x"}])
+
+    acme.wire.alter = alter
+    acme.refused(SourceError, folder.pull)
+    acme.wire.alter = lambda *_: None
+    told: list[int] = []
+    plain = Quota.expect
+
+    def expect(self: Quota, calls: int, what: str) -> None:
+        told.append(calls)
+        plain(self, calls, what)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Quota, "expect", expect)
+        folder.pull()
+    assert told[0] == whole - 4
