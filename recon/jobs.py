@@ -266,12 +266,16 @@ def report(workspace: str | Path = ".", *, run_id: str | None = None, clock: Clo
         If there is no such run.
     ReconError
         If the run's files contradict each other.
+    NoRoom
+        If the memory that the engine may use, or a disk, isn't enough.
     """
+    from recon.engines.room import enough_room
     from recon.report import build
 
     loaded = settings.load(Path(workspace))
     folder = _run_folder(loaded, run_id)
-    path = build(folder, loaded, clock=clock or from_environment())
+    with enough_room(loaded.run, "duckdb"):
+        path = build(folder, loaded, clock=clock or from_environment())
     return ReportResult(folder.name, path)
 
 

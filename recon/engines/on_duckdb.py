@@ -78,6 +78,9 @@ class DuckDB:
             native = native.to_native()
         if isinstance(native, pa.Table):
             relation = self.connection.from_arrow(fit(native, table))
+        elif isinstance(native, pa.RecordBatchReader):
+            # It can be read once.
+            relation = self._keep(self.connection.from_arrow(native))
         elif hasattr(native, "to_arrow_reader"):
             # The relation may belong to another connection: its rows stream into this one.
             reader = native.to_arrow_reader()

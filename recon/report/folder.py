@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
-
 from recon.disk import sha256
 from recon.errors import ReconError
 from recon.outputs import whole
@@ -18,8 +14,8 @@ from recon.report.manifest import FILE_NAME, read_manifest
 from recon.report.mask import Veil
 from recon.report.persons import PERSONS_FILE, Persons, run_key
 from recon.report.render import render_html
+from recon.report.run_tables import AGAIN, open_tables
 from recon.report.trend import trend
-from recon.tables import ACTIONS, MERGED
 
 if TYPE_CHECKING:
     from recon.clock import Clock
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
 
 #: The report's name in the run folder.
 REPORT_NAME = "compliance.html"
-
-_AGAIN = "Run `recon diff` again and report on its folder; an edited file is no evidence."
 
 
 def build(run: Path, settings: Settings, *, clock: Clock) -> Path:
@@ -59,16 +53,15 @@ def build(run: Path, settings: Settings, *, clock: Clock) -> Path:
     manifest = read_manifest(run / FILE_NAME)
     for name in ("merged.parquet", "actions.csv"):
         if name not in manifest.outputs:
-            raise ReconError(f"{run / FILE_NAME}: outputs doesn't name {name}.", hint=_AGAIN)
+            raise ReconError(f"{run / FILE_NAME}: outputs doesn't name {name}.", hint=AGAIN)
     for name in manifest.outputs:
         _must_be_the_runs(run, name, manifest)
     veil = Veil(masked=settings.report.mask)
     persons = Persons(run_key(run / "merged.parquet"))
-    merged, actions = _read_merged(run / "merged.parquet"), _read_actions(run / "actions.csv")
+    tables = open_tables(run, settings.run)
     report = gather(
         manifest,
-        merged,
-        actions,
+        tables,
         gather_proof(run, manifest, settings, clock, veil, persons),
         persons,
         trend(settings.run.reports, run, manifest, veil),
@@ -77,7 +70,7 @@ def build(run: Path, settings: Settings, *, clock: Clock) -> Path:
         at=clock.now(),
     )
     html = render_html(report)
-    persons.write(actions, run / PERSONS_FILE)
+    persons.write(tables, run / PERSONS_FILE)
     page = run / REPORT_NAME
     with whole(page) as draft:
         draft.write_bytes(html.encode())
@@ -92,33 +85,10 @@ def _others(run: Path, manifest: Manifest) -> dict[str, str]:
 
 def _must_be_the_runs(run: Path, name: str, manifest: Manifest) -> None:
     if Path(name).name != name or name in {"", ".", ".."}:
-        raise ReconError(f"{run / FILE_NAME}: {name!r} in outputs is no file of this folder.", hint=_AGAIN)
+        raise ReconError(f"{run / FILE_NAME}: {name!r} in outputs is no file of this folder.", hint=AGAIN)
     try:
         found = sha256(run / name)
     except OSError as error:
-        raise ReconError(f"{run / name}: can't be read: {error.strerror}.", hint=_AGAIN) from error
+        raise ReconError(f"{run / name}: can't be read: {error.strerror}.", hint=AGAIN) from error
     if found != manifest.outputs[name].sha256:
-        raise ReconError(f"{run / name}: was changed after the run: its SHA-256 isn't the manifest's.", hint=_AGAIN)
-
-
-def _read_merged(file: Path) -> pa.Table:
-    try:
-        return MERGED.conform(pq.read_table(file))
-    except (ValueError, pa.ArrowException) as error:
-        raise ReconError(f"{file}: not a table of merged records.", hint=_AGAIN) from error
-
-
-def _read_actions(file: Path) -> pa.Table:
-    convert = pacsv.ConvertOptions(
-        column_types={column.name: column.arrow for column in ACTIONS},
-        null_values=[""],
-        strings_can_be_null=True,
-        true_values=["true"],
-        false_values=["false"],
-    )
-    try:
-        return ACTIONS.conform(
-            pacsv.read_csv(file, parse_options=pacsv.ParseOptions(newlines_in_values=True), convert_options=convert)
-        )
-    except (ValueError, pa.ArrowException) as error:
-        raise ReconError(f"{file}: not a table of actions.", hint=_AGAIN) from error
+        raise ReconError(f"{run / name}: was changed after the run: its SHA-256 isn't the manifest's.", hint=AGAIN)

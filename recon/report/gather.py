@@ -6,8 +6,6 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-import pyarrow.compute as pc
-
 from recon import outputs
 from recon.categories import CATEGORIES
 from recon.report import counts, rows
@@ -40,12 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date, datetime
 
-    import pyarrow as pa
-
     from recon.report.context import ActionRow
     from recon.report.context_proof import Proof
     from recon.report.manifest import Manifest
     from recon.report.persons import Persons
+    from recon.report.run_tables import RunTables
 
 #: Rows of the lists that only illustrate; the run's files hold all of them.
 EXAMPLES = 50
@@ -61,8 +58,7 @@ _SOURCES = {
 
 def gather(
     manifest: Manifest,
-    merged: pa.Table,
-    actions: pa.Table,
+    tables: RunTables,
     proof: Proof,
     persons: Persons,
     trend: Trend,
@@ -77,8 +73,8 @@ def gather(
     ----------
     manifest
         The run's manifest.
-    merged, actions
-        The run's tables, in the shapes of `recon.tables.MERGED` and `recon.tables.ACTIONS`.
+    tables
+        The run's tables.
     proof
         What the run's folder and the ledger say about resubscribes.
     persons
@@ -97,12 +93,12 @@ def gather(
     ReconError
         If the tables and the manifest contradict each other.
     """
-    counts.must_agree(manifest, merged, actions)
+    counts.must_agree(manifest, tables)
     veil = Veil(masked=settings.report.mask)
     today = manifest.created_at.astimezone(UTC).date()
-    shown = rows.action_rows(actions, settings.report.rows, today, veil, persons)
+    shown = rows.action_rows(tables, settings.report.rows, today, veil, persons)
     overdue_rows = (
-        shown[:EXAMPLES] if len(shown) >= EXAMPLES else rows.action_rows(actions, EXAMPLES, today, veil, persons)
+        shown[:EXAMPLES] if len(shown) >= EXAMPLES else rows.action_rows(tables, EXAMPLES, today, veil, persons)
     )
     mailable = manifest.could_be_mailed
     to_act = mailable.toolkit + mailable.admin
@@ -131,11 +127,11 @@ def gather(
         figures=_figures(manifest, to_act),
         inputs=_inputs(manifest, veil),
         coverage=_coverage(manifest),
-        opt_outs=_opt_outs(manifest, merged),
-        limit=_limit(manifest, actions, today, overdue_rows),
-        categories=_categories(manifest, counts.by_category(actions, today)),
+        opt_outs=_opt_outs(manifest, tables),
+        limit=_limit(manifest, tables, today, overdue_rows),
+        categories=_categories(manifest, counts.by_category(tables, today)),
         actions=shown,
-        tonight=_tonight(manifest, rows.change_rows(merged, EXAMPLES, veil, persons)),
+        tonight=_tonight(manifest, rows.change_rows(tables, EXAMPLES, veil, persons)),
         proof=proof,
         large_clusters=_large_clusters(manifest, veil, persons),
         large_clusters_total=len(manifest.large_clusters),
@@ -264,16 +260,16 @@ def _coverage(manifest: Manifest) -> Coverage:
     )
 
 
-def _opt_outs(manifest: Manifest, merged: pa.Table) -> OptOuts:
+def _opt_outs(manifest: Manifest, tables: RunTables) -> OptOuts:
     told = manifest.opted_out
-    ages = counts.by_age(merged, manifest.created_at)
+    ages = counts.by_age(tables, manifest.created_at)
     sources = None
     if told.sources is not None:
         known = {name: told.sources.get(name, 0) for name in _SOURCES}
         known["unknown"] += sum(count for name, count in told.sources.items() if name not in _SOURCES)
         sources = tuple(Count(_SOURCES[name][0], count, _SOURCES[name][1]) for name, count in known.items())
     return OptOuts(
-        systems=counts.by_object(merged),
+        systems=counts.by_object(tables),
         clusters=told.clusters,
         agreement=(
             Count("Opted out on both sides", told.both_sides, "The two systems agree that the person opted out."),
@@ -295,16 +291,16 @@ def _opt_outs(manifest: Manifest, merged: pa.Table) -> OptOuts:
     )
 
 
-def _limit(manifest: Manifest, actions: pa.Table, today: date, first: tuple[ActionRow, ...]) -> Limit:
+def _limit(manifest: Manifest, tables: RunTables, today: date, first: tuple[ActionRow, ...]) -> Limit:
     limit = _in_force(manifest, "actions", ActionSettings())
-    due = actions["due_by"]
-    soon = counts.count_true(pc.less(due, today + timedelta(days=7))) - manifest.overdue
-    dated = len(due) - due.null_count
+    within_a_week, later, undated = counts.by_due_date(tables, today + timedelta(days=7))
     counted = (
         Count("Overdue", manifest.overdue, f"Due before {today}."),
-        Count("Due within 7 days", soon, f"Due from {today} to {today + timedelta(days=6)}."),
-        Count("Due later", dated - manifest.overdue - soon, "After that."),
-        Count("Without a date", due.null_count, "The opt-out's date is unknown, or there is nothing to set."),
+        Count(
+            "Due within 7 days", within_a_week - manifest.overdue, f"Due from {today} to {today + timedelta(days=6)}."
+        ),
+        Count("Due later", later, "After that."),
+        Count("Without a date", undated, "The opt-out's date is unknown, or there is nothing to set."),
     )
     effect = _effect(manifest, limit.limit_business_days)
     charts = [] if effect is None else [("effect-chart", "Time to effect, of opt-outs that are whole", effect)]

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import narwhals.stable.v2 as nw
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from recon.report.run_tables import RunTables
 
 PERSONS_FILE = "persons.csv"
 _PURPOSE = b"recon-persons-1"
@@ -63,24 +65,22 @@ class Persons:
         """A person's pseudonym."""
         return self._named.setdefault(cluster, pseudonym(cluster, self._key))
 
-    def write(self, actions: pa.Table, path: Path) -> None:
+    def write(self, tables: RunTables, path: Path) -> None:
         """Write who was named: pseudonym, cluster, and the rows in actions.csv as a spreadsheet counts them, the header being row 1.
 
         Parameters
         ----------
-        actions
-            In the order of actions.csv.
+        tables
+            The run's.
         path
             The file, for people.
         """
         from recon.resubscribe.outcomes import write_rows
 
-        numbered = actions.select(["cluster"]).append_column(
-            "row", pa.array(range(2, actions.num_rows + 2), pa.int64())
-        )
-        named = numbered.filter(pc.is_in(numbered["cluster"], value_set=pa.array(list(self._named), pa.string())))
+        # No cluster has an empty name; a list without any isn't taken by every engine.
+        named = tables.actions.select("cluster", "row").filter(nw.col("cluster").is_in(sorted(self._named) or [""]))
         rows: dict[str, list[int]] = {}
-        for each in named.to_pylist():
+        for each in sorted(tables.rows(named), key=itemgetter("row")):
             rows.setdefault(each["cluster"], []).append(each["row"])
         table = sorted((name, cluster) for cluster, name in self._named.items())
         write_rows(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import narwhals.stable.v2 as nw
 
 from recon.categories import CATEGORIES
 from recon.report.context import ActionRow, Change
@@ -17,18 +16,17 @@ if TYPE_CHECKING:
 
     from recon.report.mask import Veil
     from recon.report.persons import Persons
+    from recon.report.run_tables import RunTables
 
 #: Longest sentence or path.
 SENTENCE = 600
 
 
-def action_rows(actions: pa.Table, limit: int, today: date, veil: Veil, persons: Persons) -> tuple[ActionRow, ...]:
+def action_rows(tables: RunTables, limit: int, today: date, veil: Veil, persons: Persons) -> tuple[ActionRow, ...]:
     """The first actions: overdue ones, then by due date; those without a date last.
 
     Parameters
     ----------
-    actions
-        In the shape of `recon.tables.ACTIONS`, in the order of actions.csv.
     limit
         How many at most.
     today
@@ -36,11 +34,12 @@ def action_rows(actions: pa.Table, limit: int, today: date, veil: Veil, persons:
     veil, persons
         Mask addresses, and name persons.
     """
-    numbered = actions.append_column("row", pa.array(range(2, actions.num_rows + 2), pa.int64()))
-    rank = pc.index_in(actions["category"], value_set=pa.array([category.name for category in CATEGORIES]))
-    keys = pa.table({"due_by": actions["due_by"], "rank": rank, "row": numbered["row"]})
-    order = pc.sort_indices(keys, sort_keys=[(name, "ascending", "at_end") for name in ("due_by", "rank", "row")])
-    return tuple(_action(row, today, veil, persons) for row in numbered.take(order[:limit]).to_pylist())
+    rank = nw.lit(len(CATEGORIES), nw.Int64)
+    for place, category in enumerate(CATEGORIES):
+        rank = nw.when(nw.col("category") == category.name).then(nw.lit(place, nw.Int64)).otherwise(rank)
+    order = ("_undated", "due_by", "_rank", "row")
+    ordered = tables.actions.with_columns(_rank=rank, _undated=nw.col("due_by").is_null()).sort(*order)
+    return tuple(_action(row, today, veil, persons) for row in tables.rows(ordered.head(limit)))
 
 
 def _action(row: Mapping[str, Any], today: date, veil: Veil, persons: Persons) -> ActionRow:
@@ -61,9 +60,9 @@ def _action(row: Mapping[str, Any], today: date, veil: Veil, persons: Persons) -
     )
 
 
-def change_rows(merged: pa.Table, limit: int, veil: Veil, persons: Persons) -> tuple[Change, ...]:
+def change_rows(tables: RunTables, limit: int, veil: Veil, persons: Persons) -> tuple[Change, ...]:
     """The first records that the next nightly run will set, by system and id."""
-    changed = merged.filter(pc.and_not(merged["predicted_opted_out"], merged["opted_out"]))
+    changed = tables.merged.filter(nw.col("predicted_opted_out") & ~nw.col("opted_out"))
     return tuple(
         Change(
             record=_record(row, veil),
@@ -72,7 +71,7 @@ def change_rows(merged: pa.Table, limit: int, veil: Veil, persons: Persons) -> t
             person=persons.name(row["cluster"]),
             caused_by=veil.text(row["caused_by"] or "unknown", SENTENCE),
         )
-        for row in changed.slice(0, limit).to_pylist()
+        for row in tables.rows(changed.sort("system", "id").head(limit))
     )
 
 

@@ -6,10 +6,13 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
+from recon.engine import engine_named
 from recon.report import build
 from recon.report.persons import Persons, pseudonym, run_key
+from recon.report.run_tables import RunTables
 from recon.settings import Settings
 from tests.report.conftest import CLOCK
 from tests.report.page import Page
@@ -53,13 +56,12 @@ def test_pseudonyms_are_the_runs_own(tmp_path: Path) -> None:
 
 
 def test_a_person_with_very_many_rows_ends(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run", every_case()).write()
-    import pyarrow as pa
-
+    engine = engine_named("auto")
+    actions = engine.bring(pa.table({"cluster": ["c"] * 80, "row": range(2, 82)}))
     persons = Persons(bytes(32))
     persons.name("c")
-    persons.write(pa.table({"cluster": ["c"] * 80}), run.folder / "persons.csv")
-    assert "51 (+30 more)" in (run.folder / "persons.csv").read_text("utf-8")
+    persons.write(RunTables(actions, actions, engine), tmp_path / "persons.csv")
+    assert "51 (+30 more)" in (tmp_path / "persons.csv").read_text("utf-8")
 
 
 @pytest.fixture
