@@ -106,10 +106,13 @@ def log_in(
         try:
             return _log_in_once(settings, session, arguments)
         except SourceError as error:
-            if answered.status not in BUSY or _refuses(settings, error):
+            busy = answered.status in BUSY and not _refuses(settings, error)
+            # An answer without a word of Salesforce's own may have broken off; it refuses nothing.
+            broken_off = answered.status == requests.codes.ok and error.code is None
+            if not (busy or broken_off):
                 raise
             if attempt == settings.retries:
-                raise _too_busy(answered.status) from None
+                raise _too_busy(answered.status) if busy else error from None
         except requests.RequestException as error:
             if attempt == settings.retries or not (broke_off(error) or no_answer(error)):
                 raise broken("Salesforce", "the login", error) from None

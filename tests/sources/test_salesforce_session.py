@@ -136,6 +136,20 @@ def test_a_login_page_instead_of_a_login_is_a_sentence(acme: Acme, login: str, s
     assert "instance_url" in text
 
 
+@pytest.mark.parametrize("login", ["client_credentials", "password", "soap"])
+def test_a_login_whose_answer_broke_off_is_made_again(acme: Acme, login: str) -> None:
+    left = [2]
+
+    def alter(_method: str, target: str, answer: Answer) -> None:
+        if "/services/" in target and left[0] > 0:
+            left[0] -= 1
+            answer.body = answer.body[: len(answer.body) * left[0] // 2]
+
+    acme.wire.alter = alter
+    acme.connect(login=login, username=USER).close()
+    assert acme.asked("POST", "/services/") == 3
+
+
 def test_a_login_without_a_session_is_a_sentence(acme: Acme) -> None:
     acme.wire.alter = lambda _method, _target, answer: answer.set_json({"instance_url": "x"})
     assert "no session" in acme.refused(SourceError, acme.connect)
