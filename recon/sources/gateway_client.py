@@ -16,6 +16,7 @@ from recon.sources.http import (
     broken,
     checked_address,
     is_loopback,
+    is_web_page,
     new_session,
     secret,
     told_time,
@@ -162,7 +163,7 @@ def placed(path: str, person_id: str) -> str:
 def _refused(settings: GatewaySettings, what: str, response: requests.Response, setting: str) -> SourceError:
     status = response.status_code
     text = f"the gateway refused {what}: status {status}."
-    if status in (requests.codes.not_found, requests.codes.gone) and _is_page(response):
+    if status in (requests.codes.not_found, requests.codes.gone) and is_web_page(response):
         # No gateway says so: its status must not be taken for its own word.
         return SourceError(
             f"{what} could not be read from the gateway: a web page came instead, with status {status}.",
@@ -175,8 +176,3 @@ def _refused(settings: GatewaySettings, what: str, response: requests.Response, 
     else:
         hint = "Run again later; every try that the settings allow was made."
     return SourceError(text, hint=hint, status=status)
-
-
-def _is_page(response: requests.Response) -> bool:
-    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return kind in ("text/html", "application/xhtml+xml") or response.content.lstrip()[:1] == b"<"

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recon.errors import SourceError
-from recon.sources.gateway import column_keys, listed, person_row
+from recon.sources.gateway import listed
+from recon.sources.gateway_rows import column_keys, person_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

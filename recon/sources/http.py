@@ -244,6 +244,12 @@ def asked_wait(headers: Mapping[str, str]) -> float:
     return float(min(int(asked), LONGEST_WAIT)) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 0.0
 
 
+def is_web_page(response: requests.Response) -> bool:
+    """Whether an answer is a web page: then a proxy gave it, or a login page, and whatever its status says is not the system's own word."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml") or response.content.lstrip()[:1] == b"<"
+
+
 def broke_off(error: requests.RequestException) -> bool:
     """Whether an answer began and broke off on its way, so that a read may ask once more.
 
