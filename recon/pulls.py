@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from recon import lock, snapshot
@@ -12,7 +15,7 @@ from recon.sources.bulk_state import States
 from recon.sources.pulling import pull_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from recon.clock import Clock
@@ -25,6 +28,12 @@ Way = Literal["full", "since"]
 #: The working folder beside the snapshots: what a pull has read so far. It holds personal data and is for its owner alone; hidden, so that nobody
 #: takes it for a snapshot.
 WORKING = ".pulling"
+#: Why a file can't be written: no room, a quota, a limit, no right, or a disk that is broken.
+_NOT_WRITTEN = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO")
+    if hasattr(errno, name)
+)
 
 
 def pull(
@@ -70,19 +79,34 @@ def pull(
     # A pull within a run holds the workspace as the run's part; this lock keeps apart pulls into one folder of snapshots.
     with lock.held(working, "pull", clock, environ={}):
         states = States(working, lasting=True)
-        pulled = pull_to(
-            loaded,
-            states=states,
-            bases=bases,
-            strict=since is not None,
-            environ=environ,
-            clock=clock,
-            progress=progress,
-            sleep=sleep,
-        )
+        with _room_in(working):
+            pulled = pull_to(
+                loaded,
+                states=states,
+                bases=bases,
+                strict=since is not None,
+                environ=environ,
+                clock=clock,
+                progress=progress,
+                sleep=sleep,
+            )
         kept = snapshot.write(folder, pulled, loaded, clock=clock)
         states.clear()
     return kept
+
+
+@contextmanager
+def _room_in(working: Path) -> Iterator[None]:
+    """Say in a sentence that what is read can't be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.errno not in _NOT_WRITTEN:
+            raise
+        raise ReconError(
+            f"what is read can't be written to {working}: {os.strerror(error.errno)}.",
+            hint="Make room there, or set another folder: snapshots under [run]. Then pull again: what Bulk queries gave so far is kept.",
+        ) from None
 
 
 def _working_folder(snapshots: Path) -> Path:

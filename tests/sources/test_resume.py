@@ -101,13 +101,14 @@ def test_a_page_that_was_cut_short_is_asked_for_again_by_the_next_pull(folder: W
 
 
 CHILD = """
-    import json, os, sys
+    import json, os, resource, sys
     from datetime import datetime
     from recon import pulls
     from recon.clock import SetClock
     from recon.settings import Settings
 
     given = json.load(sys.stdin)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (given["bytes"], resource.RLIM_INFINITY))
     pulls.pull(
         Settings.model_validate(given["settings"]),
         environ=given["environ"],
@@ -115,6 +116,18 @@ CHILD = """
         sleep=lambda seconds: None,
     )
 """
+
+
+def of_a_child(folder: Workspace, most: int = 1 << 30) -> str:
+    """What a child is given that pulls; its files may have so many bytes."""
+    return json.dumps(
+        {
+            "settings": folder.settings.model_dump(mode="json"),
+            "environ": folder.acme.environ,
+            "now": folder.acme.clock.now().isoformat(),
+            "bytes": most,
+        }
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
@@ -127,19 +140,26 @@ def test_a_pull_that_was_killed_is_gone_on_with(folder: Workspace) -> None:
             child[0].send_signal(signal.SIGKILL)
 
     acme.wire.before = before
-    given = {
-        "settings": folder.settings.model_dump(mode="json"),
-        "environ": acme.environ,
-        "now": acme.clock.now().isoformat(),
-    }
     command = [sys.executable, "-c", textwrap.dedent(CHILD)]
     child.append(subprocess.Popen(command, stdin=subprocess.PIPE, text=True))
-    child[0].communicate(json.dumps(given))
+    child[0].communicate(of_a_child(folder))
     assert child[0].returncode == -signal.SIGKILL
     acme.wire.before = lambda *_: None
     kept = folder.pull()
     assert earlier(kept) == [4, 0]
     folder.same_as_full(kept)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
+@pytest.mark.parametrize("most", [1, 4000])
+def test_a_disk_without_room_is_a_sentence_and_costs_nothing_that_was_read(folder: Workspace, most: int) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(CHILD)]
+    child = subprocess.run(command, input=of_a_child(folder, most), text=True, capture_output=True, check=False)
+    last = [line for line in child.stderr.splitlines() if line][-2:]
+    assert "ReconError" in last[0], child.stderr
+    assert WORKING in last[0]
+    assert "File too large" in last[0]
+    folder.same_as_full(folder.pull())
 
 
 def job_gone(folder: Workspace) -> dict[str, Any]:
