@@ -250,7 +250,7 @@ class BulkReader:
         if not said.isdecimal() or not _LOCATOR.fullmatch(following):
             raise IncompletePull(
                 f"{what} came without Sforce-NumberOfRecords or Sforce-Locator.",
-                hint="A proxy between here and Salesforce removes headers: let it pass the two through.",
+                hint="A proxy between here and Salesforce removes headers, or answers in its place: let it pass the two through.",
             )
         table = _parse(file, columns, what)
         if table.num_rows != int(said):

@@ -281,7 +281,7 @@ def broken(system: str, what: str, error: requests.RequestException) -> SourceEr
     if isinstance(error, requests.exceptions.SSLError):
         reason, hint = (
             "its certificate can't be verified",
-            "Check the address; behind a proxy, set ca_file in recon.toml, or REQUESTS_CA_BUNDLE.",
+            "Check the address, and that the certificate has not expired; behind a proxy, set ca_file in recon.toml, or REQUESTS_CA_BUNDLE.",
         )
     elif isinstance(error, requests.exceptions.Timeout):
         reason = "it didn't answer in time"

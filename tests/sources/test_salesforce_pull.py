@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -448,6 +449,56 @@ def test_every_end_of_the_body_is_seen(org: Acme) -> None:
         let_through.append(missing)
         assert extract.table.equals(expected)
     assert let_through == [1, 2]  # the line's end and the quote before it: no value is touched
+
+
+def crlf(body: bytes) -> bytes:
+    return body.replace(b"\n", b"\r\n").replace(b"two\r\nlines", b"two\nlines")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(crlf, id="CRLF"),
+        pytest.param(lambda body: b"\xef\xbb\xbf" + body, id="BOM"),
+        pytest.param(lambda body: b"\xef\xbb\xbf" + crlf(body), id="BOM and CRLF"),
+        pytest.param(lambda body: body.rstrip(b"\n"), id="no end of the last line"),
+        pytest.param(lambda body: body + b"\n\n", id="blank lines"),
+    ],
+)
+def test_a_page_may_be_written_in_other_ways(org: Acme, written: Callable[[bytes], bytes]) -> None:
+    expected = bulk(org).table
+    each_answer(org, "/results", lambda answer, _number: setattr(answer, "body", written(answer.body)))
+    assert bulk(org).table.equals(expected)
+
+
+@pytest.mark.parametrize("above", [0, 5000], ids=["bulk", "rest"])
+def test_a_server_in_another_time_zone_tells_the_same_moments(org: Acme, above: int) -> None:
+    contact = records.insert_contact(org.store, LastName="Contact 3")
+    records.update_record(org.store, "Contact", contact, {"HasOptedOutOfEmail": True})
+    expected = org.pull(bulk_above=above).table
+    assert any(expected.column("opted_out_at").to_pylist())
+    shifted = [0]
+
+    def there(found: re.Match[bytes]) -> bytes:
+        shifted[0] += 1
+        moment = datetime.fromisoformat(found.group().decode())
+        return moment.astimezone(timezone(timedelta(hours=5, minutes=30))).strftime("%Y-%m-%dT%H:%M:%S.000%z").encode()
+
+    def alter(_method: str, _target: str, answer: Answer) -> None:
+        answer.body = re.sub(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000(\+0000|Z)", there, answer.body)
+
+    org.wire.alter = alter
+    assert org.pull(bulk_above=above).table.equals(expected)
+    assert shifted[0] > 2 * LEADS
+
+
+def test_a_login_page_in_the_place_of_a_page_is_refused(org: Acme) -> None:
+    each_answer(org, "/results", on_page(2, login_page))
+    assert "page 2 of Bulk query" in org.refused(IncompletePull, lambda: bulk(org))
+
+
+def login_page(answer: Answer) -> None:
+    answer.body, answer.headers = b"<html>Sign in, ann@acme.example</html>", {"content-type": "text/html"}
 
 
 def test_a_bulk_pull_outlives_its_session_and_a_busy_moment(org: Acme) -> None:
