@@ -119,7 +119,7 @@ class DuckDB:
         """A Parquet file, read anew by every query and never whole in memory."""
         # In brackets no sign of a path is a pattern for several files.
         exact = "".join(f"[{sign}]" if sign in "*?[" else sign for sign in str(path))
-        return self.conform(self.connection.read_parquet(exact), table)
+        return self.conform(self.connection.read_parquet(exact, hive_partitioning=False), table)
 
     def number(self, frame: Frame, by: list[str], name: str) -> Frame:
         """Number the rows in an order, from 0.

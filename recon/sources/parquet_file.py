@@ -25,6 +25,15 @@ _EXPORT_AGAIN = "Write the file again."
 class ParquetFile:
     """A Parquet file whose columns' names are known.
 
+    Attributes
+    ----------
+    path, headers, schema
+        The file, its columns' names and their types.
+    sha256, size
+        Of its bytes.
+    stamp
+        Its size and its time of change (nanoseconds) before these were read.
+
     Raises
     ------
     InputRefused
@@ -34,15 +43,16 @@ class ParquetFile:
     kind: InputKind = "parquet"
 
     def __init__(self, path: Path, refusal: Refusal) -> None:
-        self._path = path
+        self.path = path
         self._refusal = refusal
+        self.stamp = stamp(path)
         with path.open("rb") as stream:
-            self._sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        self._size = path.stat().st_size
+            self.sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.size = path.stat().st_size
         try:
             with pq.ParquetFile(path) as file:
-                self._schema = file.schema_arrow
-            self.headers: list[str] = list(self._schema.names)
+                self.schema = file.schema_arrow
+            self.headers: list[str] = list(self.schema.names)
         except (pa.ArrowException, OSError, UnicodeDecodeError):
             raise self._damaged() from None
 
@@ -53,14 +63,14 @@ class ParquetFile:
         """Read the columns at these places; see `rows.Reader`. Parquet has no footer rows."""
         del report
         for place in wanted:
-            kind = self._schema.field(place).type
+            kind = self.schema.field(place).type
             if pa.types.is_nested(kind):
                 self._refusal.add(f"the column is of the type {kind}.", "Write it as text.", column=self.headers[place])
             if self.headers.count(self.headers[place]) > 1:
                 self._refusal.add("the column is there more than once.", "Write each once.", column=self.headers[place])
         self._refusal.stop()
         try:
-            with pq.ParquetFile(self._path) as file:
+            with pq.ParquetFile(self.path) as file:
                 table = file.read(columns=[self.headers[place] for place in wanted])
                 table.validate(full=True)  # damaged pages may read as text that isn't UTF-8
                 count = file.metadata.num_rows
@@ -76,7 +86,7 @@ class ParquetFile:
         columns = {place: self._plain(table.column(self.headers[place]), place) for place in wanted}
         self._refusal.stop()
         lines = np.arange(1, count + 1, dtype=np.int64)
-        return Rows(columns, lines, self._sha256, self._size)
+        return Rows(columns, lines, self.sha256, self.size)
 
     def _plain(self, column: pa.ChunkedArray, place: int) -> pa.ChunkedArray:
         kind = column.type
@@ -96,6 +106,12 @@ class ParquetFile:
                 column=self.headers[place],
             )
             return pa.chunked_array([pa.nulls(len(column), pa.string())])
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """A file's size and the time of its last change, in nanoseconds."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _whole_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,4 +1,4 @@
-"""The quick way from a file into DuckDB: for files that are plainly in order, which nearly all are.
+"""The quick way from a CSV or Parquet file into DuckDB: for files that are plainly in order, which nearly all are.
 
 The careful readers hold every cell in memory and can name the line and column of whatever is wrong. This one lets DuckDB read, convert
 and check the cells where the table will live, and knows only one fault: that something isn't plain. Then the careful reader reads the
@@ -13,6 +13,7 @@ import io
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -24,12 +25,13 @@ from recon.sources import quick_sql as sql
 from recon.sources.cells import CONTROL, DIGITS_LOST, PREFIX
 from recon.sources.delimited import DELIMITERS, DelimitedFile
 from recon.sources.ids import are_whole
+from recon.sources.parquet_file import ParquetFile, stamp
 from recon.sources.quick_scan import quick_scan
 from recon.sources.scan import is_utf8
 from recon.sources.vocabulary import FLAG_PAIRS, STATUS_PAIRS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     import duckdb
@@ -41,10 +43,13 @@ if TYPE_CHECKING:
 
 #: Bytes that are looked at to tell how flags are spelt.
 _SAMPLE_BYTES = 1 << 17
+#: Rows of a Parquet file that are looked at for the same.
+_SAMPLE_ROWS = 2_048
 #: Rows that are checked at once.
 _BATCH_ROWS = 1 << 17
 _UNUSED = ("first_name", "last_name")
 _KEYS = ("person_id", "record_id")
+_ALL_TEXT: Mapping[str, str] = MappingProxyType({})
 
 
 class _NotPlainError(Exception):
@@ -108,13 +113,16 @@ class Quick:
         duckdb.OutOfMemoryException
             If the rows don't fit into the connection's memory and what it may spill.
         """
-        if not isinstance(reader, DelimitedFile) or not is_utf8(reader.encoding):
+        if not isinstance(reader, ParquetFile) and not (isinstance(reader, DelimitedFile) and is_utf8(reader.encoding)):
             return None
         import duckdb
 
         name = f"held_file_{next(self._numbers)}"
         try:
-            loaded = self._read(name, path, reader, found, table, given)
+            if isinstance(reader, ParquetFile):
+                loaded = self._read_parquet(name, reader, found, table, given)
+            else:
+                loaded = self._read_delimited(name, path, reader, found, table, given)
         except duckdb.OutOfMemoryException:
             # The careful reader would need still more.
             raise
@@ -124,7 +132,7 @@ class Quick:
         self._keep(name)
         return loaded
 
-    def _read(
+    def _read_delimited(
         self,
         name: str,
         path: Path,
@@ -134,33 +142,72 @@ class Quick:
         given: Mapping[str, str],
     ) -> Loaded:
         source = sql.csv_source(path, reader.delimiter, len(reader.headers))
-        before = path.stat()
+        before = stamp(path)
         with ThreadPoolExecutor(1) as threads:
             # The hash and the walk over the bytes run beside the reading; neither needs Python for long.
             scanning = threads.submit(quick_scan, path, reader.delimiter)
             spellings = _spellings(path, reader.delimiter, found)
             self._load(name, source, found, table, given, spellings)
             sound: Sound | None = scanning.result()
-        after = path.stat()
-        if sound is None or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        if sound is None or before != stamp(path):
             raise _NotPlainError
-        counted = self._counted(name, found, spellings)
-        if not counted["rows"] or counted["rows"] != sound.rows - 1:
-            raise _NotPlainError
-        self._check_ids(name, found, given)
         details: Details = {
             "encoding": "utf-8",
             "delimiter": DELIMITERS[reader.delimiter],
             "final_line_end": sound.final_line_end,
-            "vocabulary": [f"{flag}: {_said(counted, flag, spelt)}" for flag, spelt in spellings.items()],
         }
+        return self._loaded(
+            name, found, table, given, spellings, details, rows=sound.rows - 1, sha256=sound.sha256, size=sound.size
+        )
+
+    def _read_parquet(
+        self, name: str, reader: ParquetFile, found: Mapping[str, int], table: Table, given: Mapping[str, str]
+    ) -> Loaded:
+        typed = sql.types_of_cells(reader, found, table)
+        if typed is None:
+            raise _NotPlainError
+        source = sql.parquet_source(reader, found)
+        spellings = {}
+        for flag in sql.FLAGS:
+            if flag in found and flag not in typed:
+                words = self._connection.sql(
+                    f"SELECT DISTINCT word FROM (SELECT c{found[flag]} AS word FROM {source} LIMIT {_SAMPLE_ROWS})"
+                )
+                spellings[flag] = _spelling(flag, (word for (word,) in words.fetchall()))
+        self._load(name, source, found, table, given, spellings, typed)
+        if reader.stamp != stamp(reader.path):
+            raise _NotPlainError
+        rows = self._connection.sql(f"SELECT count(*) FROM {source}").fetchall()[0][0]
+        return self._loaded(name, found, table, given, spellings, {}, rows=rows, sha256=reader.sha256, size=reader.size)
+
+    def _loaded(
+        self,
+        name: str,
+        found: Mapping[str, int],
+        table: Table,
+        given: Mapping[str, str],
+        spellings: Mapping[str, Any],
+        details: Details,
+        *,
+        rows: int,
+        sha256: str,
+        size: int,
+    ) -> Loaded:
+        """Check what was loaded as a whole, and tell of it."""
+        counted = self._counted(name, found)
+        if not counted["rows"] or counted["rows"] != rows:
+            raise _NotPlainError
+        self._check_ids(name, found, given)
+        flags = [flag for flag in sql.FLAGS if flag in found]
+        if flags:
+            details["vocabulary"] = [f"{flag}: {_said(counted, flag, spellings.get(flag))}" for flag in flags]
         if any(column.kind == "time" and column.name in found for column in table):
             details["times_without_zone"] = counted["unzoned"]
         if "unsubscribe_source" in found:
             details["unknown_unsubscribe_sources"] = counted["unknown"]
         shaped = self._connection.table(name).project(", ".join(f'"{column}"' for column in table.names))
         frame: nw.LazyFrame[Any] = nw.from_native(deferred(self._connection, shaped))
-        return Loaded(frame, counted["rows"], sound.sha256, sound.size, details)
+        return Loaded(frame, rows, sha256, size, details)
 
     def _load(
         self,
@@ -170,6 +217,7 @@ class Quick:
         table: Table,
         given: Mapping[str, str],
         spellings: Mapping[str, Any],
+        typed: Mapping[str, str] = _ALL_TEXT,
     ) -> None:
         parts, unzoned, unknown = [], ["0"], "0"
         for column in table:
@@ -178,6 +226,10 @@ class Quick:
             cell = f"c{found[column.name]}" if column.name in found else None
             if cell is None or column.name in _UNUSED:
                 value = "NULL"
+            elif column.name in typed:
+                value = sql.typed(cell, typed[column.name])
+                if column.kind == "time":
+                    unzoned.append(sql.is_unzoned_of(cell, typed[column.name]))
             elif column.kind == "flag":
                 value = sql.flag(cell, *spellings[column.name][0])
             elif column.kind == "time":
@@ -194,7 +246,7 @@ class Quick:
             f"CREATE TABLE {name} AS SELECT *{told} FROM (SELECT {', '.join(parts)} FROM {source})"
         )
 
-    def _counted(self, name: str, found: Mapping[str, int], spellings: Mapping[str, Any]) -> dict[str, Any]:
+    def _counted(self, name: str, found: Mapping[str, int]) -> dict[str, Any]:
         """Counts for the details; not plain where ids repeat."""
         key = next(key for key in _KEYS if key in found)
         counts = [
@@ -203,7 +255,11 @@ class Quick:
             f'count(DISTINCT hash("{key}")) AS keys',
             "sum(_unzoned)::BIGINT AS unzoned",
             "sum(_unknown)::BIGINT AS unknown",
-            *(f'bool_or("{flag}") AS "{flag}_yes", NOT bool_and("{flag}") AS "{flag}_no"' for flag in spellings),
+            *(
+                f'bool_or("{flag}") AS "{flag}_yes", NOT bool_and("{flag}") AS "{flag}_no"'
+                for flag in sql.FLAGS
+                if flag in found
+            ),
         ]
         table = self._connection.table(name).aggregate(", ".join(counts)).to_arrow_table()
         counted: dict[str, Any] = table.to_pylist()[0]
@@ -239,20 +295,24 @@ def _spellings(
         raise _NotPlainError from None
     if more:
         rows = rows[:-1]  # the last one may be cut off
-    told = {}
-    for name in sql.FLAGS:
-        if name not in found:
-            continue
-        pairs = STATUS_PAIRS if name == "unsubscribed" else FLAG_PAIRS
-        spelt = sql.spelling({row[found[name]] for row in rows if len(row) > found[name]}, pairs)
-        if spelt is None:
-            raise _NotPlainError
-        told[name] = spelt
-    return told
+    return {
+        name: _spelling(name, (row[found[name]] for row in rows if len(row) > found[name]))
+        for name in sql.FLAGS
+        if name in found
+    }
 
 
-def _said(counted: Mapping[str, Any], flag: str, spelt: tuple[tuple[str, str], tuple[str, str]]) -> str:
+def _spelling(name: str, words: Iterable[str]) -> tuple[tuple[str, str], tuple[str, str]]:
+    spelt = sql.spelling(words, STATUS_PAIRS if name == "unsubscribed" else FLAG_PAIRS)
+    if spelt is None:
+        raise _NotPlainError
+    return spelt
+
+
+def _said(counted: Mapping[str, Any], flag: str, spelt: tuple[tuple[str, str], tuple[str, str]] | None) -> str:
     """The spelling of a column of flags: each word as the file has it, or as the vocabulary does where it is nowhere."""
+    if spelt is None:
+        return "boolean"
     (yes, no), words = spelt
     return f"{yes if counted[f'{flag}_yes'] else words[0]}/{no if counted[f'{flag}_no'] else words[1]}"
 

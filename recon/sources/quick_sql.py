@@ -1,6 +1,6 @@
 """What the quick reader has DuckDB do with a cell: the same as `recon.sources.cells` does, or an error for what isn't plain.
 
-Cells are text, `''` where they are empty. A cell that may be wrong, or is only unusual, calls `error(...)`, and DuckDB stops.
+Cells are text, `''` where they are empty; those of Parquet files may be flags and times. A cell that may be wrong, or is only unusual, calls `error(...)`, and DuckDB stops.
 """
 
 from __future__ import annotations
@@ -8,12 +8,17 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from recon.identity import BLANKS
 from recon.sources.vocabulary import LEVELS, SOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from recon.sources.parquet_file import ParquetFile
+    from recon.tables import Table
 
 TYPES = {"string": "VARCHAR", "flag": "BOOLEAN", "time": "TIMESTAMPTZ"}
 
@@ -40,6 +45,62 @@ def csv_source(path: Path, delimiter: str, columns: int) -> str:
         # A text that can stand in no file: else a cell that holds just this would be null.
         f"nullstr = '{secrets.token_hex(16)}')"
     )
+
+
+def parquet_source(file: ParquetFile, found: Mapping[str, int]) -> str:
+    """A Parquet file's columns as c0, c1, ...: flags, times and dates as they are, all else as text that is never null."""
+    cells = []
+    for place in sorted(set(found.values())):
+        name = '"' + file.headers[place].replace('"', '""') + '"'
+        kind = file.schema.field(place).type
+        cell = name if _type_of_cell(kind) is not None else f"coalesce(CAST({name} AS VARCHAR), '')"
+        cells.append(f"{cell} AS c{place}")
+    listed = ", ".join(cells)
+    return f"(SELECT {listed} FROM read_parquet({literal(_no_pattern(file.path))}, hive_partitioning = false))"
+
+
+def types_of_cells(file: ParquetFile, found: Mapping[str, int], table: Table) -> dict[str, str] | None:
+    """The kinds of a Parquet file's columns that hold no text, by canonical name; None where a column isn't of a plain type."""
+    # DuckDB doesn't tell capitals in names.
+    names = [header.casefold() for header in file.headers]
+    kinds = {column.name: column.kind for column in table}
+    told = {}
+    for name, place in found.items():
+        kind = file.schema.field(place).type
+        cell = _type_of_cell(kind)
+        if names.count(names[place]) > 1 or (cell is None and not _is_text(kind)):
+            return None
+        if cell is not None:
+            if kinds[name] != ("flag" if cell == "flag" else "time"):
+                return None
+            told[name] = cell
+    return told
+
+
+def _type_of_cell(kind: pa.DataType) -> str | None:
+    """Of columns that hold no text: flag, zoned or unzoned; None for all others."""
+    if pa.types.is_boolean(kind):
+        return "flag"
+    if pa.types.is_timestamp(kind) and kind.unit in ("us", "ms"):
+        return "unzoned" if kind.tz is None else "zoned"
+    return "unzoned" if pa.types.is_date32(kind) else None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(text or (pa.types.is_integer(kind) and not pa.types.is_uint64(kind)))
+
+
+def typed(cell: str, kind: str) -> str:
+    """A cell that is a flag or a time already: a flag is never blank."""
+    return f"CASE WHEN {cell} IS NULL THEN {_ODD} ELSE {cell} END" if kind == "flag" else f"CAST({cell} AS TIMESTAMPTZ)"
+
+
+def is_unzoned_of(cell: str, kind: str) -> str:
+    """1 where such a time states no zone, else 0."""
+    return f"CASE WHEN {cell} IS NULL THEN 0 ELSE 1 END" if kind == "unzoned" else "0"
 
 
 def _no_pattern(path: Path) -> str:

@@ -74,10 +74,12 @@ def quick() -> Iterator[Quick]:
         yield Quick(connection)
 
 
-def both(quick: Quick, read: Callable[..., Extract], content: bytes, table: Table, **options: Any) -> str:
+def both(
+    quick: Quick, read: Callable[..., Extract], content: bytes, table: Table, name: str = "file.csv", **options: Any
+) -> str:
     """Read with both and compare; tells what became of it."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file.csv"
+        path = Path(folder) / name
         path.write_bytes(content)
         careful: Extract | list[str]
         try:
