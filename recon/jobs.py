@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from recon.reconcile import Reconciliation
     from recon.settings import Settings
     from recon.sources.base import Extract
-    from recon.sources.quick import Quick
 
 MANIFEST_SCHEMA = 1
 _LIBRARIES = ("duckdb", "narwhals", "pandas", "pyarrow")
@@ -81,20 +80,24 @@ def pull(
         If a system doesn't answer as it must; nothing is kept then.
     InputRefused
         If a file can't be used.
+    NoRoom
+        If the memory that the engine may use, or a disk, isn't enough.
     """
     from recon import pulls, secrets
+    from recon.engines.room import enough_room
 
     clock = clock or from_environment()
     loaded = settings.load(Path(workspace))
-    kept = pulls.pull(
-        loaded,
-        way=way,
-        since=since,
-        environ=secrets.resolver(loaded, environ),
-        clock=clock,
-        progress=progress or SILENT,
-        sleep=sleep,
-    )
+    with enough_room(loaded.run, "duckdb"):
+        kept = pulls.pull(
+            loaded,
+            way=way,
+            since=since,
+            environ=secrets.resolver(loaded, environ),
+            clock=clock,
+            progress=progress or SILENT,
+            sleep=sleep,
+        )
     inputs: list[dict[str, Any]] = kept.manifest["inputs"]
     rows = {each["name"]: each["rows"] for each in inputs}
     return PullResult(kept.id, kept.folder, rows, inputs, kept.manifest)
@@ -308,6 +311,8 @@ def _from_files(
     engine: Engine,
 ) -> Data:
     from recon.sources import files
+    from recon.sources.loading import quick_of, together
+    from recon.tables import RECORDS
 
     if people is None or (leads is None and contacts is None):
         missing = "--people" if people is None else "--leads or --contacts"
@@ -318,7 +323,7 @@ def _from_files(
     connect, salesforce = loaded.sales_connect, loaded.salesforce
     problems: list[Problem] = []
     extracts: list[Extract] = []
-    quick = _quick(engine)
+    quick = quick_of(engine)
     targets = {"opt_out_field": salesforce.opt_out_field, "custom_field": salesforce.custom_field, "quick": quick}
 
     def read(reader: Any, path: str | Path, **options: Any) -> None:
@@ -337,32 +342,7 @@ def _from_files(
         raise InputRefused(problems)
     first, *rest = extracts
     inputs = [source.as_json() for extract in extracts for source in extract.inputs]
-    return Data(first.table, _together([each.table for each in rest], engine), inputs, None, None)
-
-
-def _quick(engine: Any) -> Quick | None:
-    """The engine's own way of reading files, where it has one."""
-    connection = getattr(engine, "connection", None)
-    if connection is None:
-        return None
-    from recon.sources.quick import Quick
-
-    return Quick(connection, engine.adopt)
-
-
-def _together(tables: list[Any], engine: Engine) -> Any:
-    """Leads and Contacts in one table, or in one frame where a quick reader has read any of them."""
-    import narwhals.stable.v2 as nw
-    import pyarrow as pa
-
-    from recon.tables import RECORDS
-
-    if not any(isinstance(table, nw.LazyFrame) for table in tables):
-        return pa.concat_tables(tables)
-    frames = [
-        table if isinstance(table, nw.LazyFrame) else engine.hold(engine.take(table, RECORDS)) for table in tables
-    ]
-    return frames[0] if len(frames) == 1 else nw.concat(frames, how="vertical")
+    return Data(first.table, together([each.table for each in rest], engine, RECORDS), inputs, None, None)
 
 
 def _stuck(records: Any, engine: Engine) -> pa.Table:

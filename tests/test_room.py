@@ -92,11 +92,15 @@ def test_anything_else_stays_what_it_is() -> None:
         Path("/nowhere/at/all").read_text("utf-8")
 
 
-def test_a_question_needs_room_too(tmp_path: Path) -> None:
-    files = _workspace(tmp_path, "1MB")
-    sources = "".join(f'{name} = "{path}"\n' for name, path in files.items())
-    (tmp_path / "recon.toml").write_text(f'[run]\nmemory = "1MB"\n{sources}', "utf-8")
+def test_a_pull_and_a_question_need_room_too(tmp_path: Path) -> None:
+    sources = "".join(f'{name} = "{path}"\n' for name, path in _workspace(tmp_path, "1MB").items())
+    too_little = f'[run]\nmemory = "1MB"\n{sources}'
+    (tmp_path / "recon.toml").write_text(too_little, "utf-8")
+    with pytest.raises(NoRoom, match=r"run\.memory"):
+        jobs.pull(tmp_path)
+    (tmp_path / "recon.toml").write_text(too_little.replace("1MB", "100MB"), "utf-8")
     jobs.pull(tmp_path)
+    (tmp_path / "recon.toml").write_text(too_little, "utf-8")
     with pytest.raises(NoRoom, match=r"run\.memory"):
         why(tmp_path, "12")
     with pytest.raises(NoRoom, match=r"run\.memory"):

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recon.engine import engine_named
 from recon.errors import SettingsError
 from recon.progress import SILENT
 from recon.sources.bulk_state import States
 from recon.sources.files import read_contacts, read_leads, read_people
 from recon.sources.gateway import pull_gateway
 from recon.sources.guard import refuse_straddling
+from recon.sources.loading import in_order, quick_of, together
 from recon.sources.salesforce import RecordsPulled, pull_records
 from recon.sources.salesforce_session import connect
 from recon.sources.stored import Stored, store
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from recon.clock import Clock
+    from recon.engine import Engine
     from recon.progress import Progress
     from recon.settings import Settings
     from recon.sources.base import Input
@@ -206,9 +209,16 @@ def _people(
         )
         return found.people, (found.source,)
     assert settings.run.people is not None  # see _both_sides
-    extract = read_people(settings.run.people, columns=side.columns, encoding=side.encoding)
-    table = PEOPLE.conform(extract.table).sort_by("person_id")
-    return store(folder / "people.parquet", [table], PEOPLE.schema), extract.inputs
+    engine = _engine(settings)
+    quick = quick_of(engine, names=True)
+    extract = read_people(settings.run.people, columns=side.columns, encoding=side.encoding, quick=quick)
+    parts = in_order(extract.table, engine, PEOPLE, "person_id")
+    return store(folder / "people.parquet", parts, PEOPLE.schema), extract.inputs
+
+
+def _engine(settings: Settings) -> Engine:
+    """Where files are read and sorted."""
+    return engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
 
 
 def _records(
@@ -238,11 +248,13 @@ def _records(
             )
         finally:
             connection.close()
+    engine = _engine(settings)
+    quick = quick_of(engine, names=True)
     parts = [
-        read(path, opt_out_field=side.opt_out_field, custom_field=side.custom_field)
+        read(path, opt_out_field=side.opt_out_field, custom_field=side.custom_field, quick=quick)
         for read, path in ((read_leads, settings.run.leads), (read_contacts, settings.run.contacts))
         if path is not None
     ]
-    table = pa.concat_tables([RECORDS.conform(part.table) for part in parts]).sort_by("record_id")
-    kept = store(states.folder / "records.parquet", [table], RECORDS.schema)
+    table = together([part.table for part in parts], engine, RECORDS)
+    kept = store(states.folder / "records.parquet", in_order(table, engine, RECORDS, "record_id"), RECORDS.schema)
     return RecordsPulled(kept, None, tuple(source for part in parts for source in part.inputs), {})

@@ -47,7 +47,7 @@ _SAMPLE_BYTES = 1 << 17
 _SAMPLE_ROWS = 2_048
 #: Rows that are checked at once.
 _BATCH_ROWS = 1 << 17
-_UNUSED = ("first_name", "last_name")
+_NAMES = ("first_name", "last_name")
 _KEYS = ("person_id", "record_id")
 _ALL_TEXT: Mapping[str, str] = MappingProxyType({})
 
@@ -63,7 +63,7 @@ class Loaded:
     Attributes
     ----------
     frame
-        In the shape of its table. Names of persons are null: no rule looks at them.
+        In the shape of its table.
     rows, sha256, size, details
         As in `recon.sources.base.Input`.
     """
@@ -84,13 +84,18 @@ class Quick:
         Where the tables will be.
     keep
         Told the name of every table that is made.
+    names
+        Are the names of persons read? No rule looks at them, so they are null otherwise.
     """
 
     _numbers = itertools.count(1)
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, keep: Callable[[str], object] = str) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, keep: Callable[[str], object] = str, *, names: bool = False
+    ) -> None:
         self._connection = connection
         self._keep = keep
+        self._unused = () if names else _NAMES
 
     def read(
         self, path: Path, reader: Reader, found: Mapping[str, int], table: Table, given: Mapping[str, str]
@@ -224,7 +229,7 @@ class Quick:
             if column.name in given:
                 continue
             cell = f"c{found[column.name]}" if column.name in found else None
-            if cell is None or column.name in _UNUSED:
+            if cell is None or column.name in self._unused:
                 value = "NULL"
             elif column.name in typed:
                 value = sql.typed(cell, typed[column.name])

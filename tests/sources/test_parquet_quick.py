@@ -190,3 +190,18 @@ def test_a_reconciliation_of_parquet_is_that_of_csv(tmp_path: Path) -> None:
         return jobs.reconcile(tmp_path, people=people, leads=leads, contacts=contacts, out=out).manifest["outputs"]
 
     assert outputs("csv") == outputs("parquet")
+
+
+@pytest.mark.parametrize("memory", ["60MB", "2GB"])
+def test_a_pull_of_files_keeps_every_cell_in_order(tmp_path: Path, memory: str) -> None:
+    leave_extracts(tmp_path, people=300, seed=5)
+    sources = "".join(f'{name} = "{tmp_path / name}.csv"\n' for name in ("people", "leads", "contacts"))
+    (tmp_path / "recon.toml").write_text(f'[run]\nmemory = "{memory}"\n{sources}', "utf-8")
+    kept = jobs.pull(tmp_path).folder
+    people = read_people(tmp_path / "people.csv").table.sort_by("person_id")
+    records = pa.concat_tables(
+        [read_leads(tmp_path / "leads.csv").table, read_contacts(tmp_path / "contacts.csv").table]
+    )
+    assert pq.read_table(kept / "people.parquet").equals(people)
+    assert pq.read_table(kept / "records.parquet").equals(records.sort_by("record_id"))
+    assert people.column("last_name").null_count < people.num_rows
