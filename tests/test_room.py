@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from recon import jobs
+from recon.engines.on_duckdb import DuckDB
 from recon.engines.room import enough_room
 from recon.errors import NoRoom
 from recon.explore import what_if, why
@@ -55,6 +56,15 @@ def test_what_is_just_enough_gives_the_same_as_plenty(tmp_path: Path) -> None:
     _workspace(tmp_path, "100MB")
     little = _reconciled(tmp_path, files, "little")
     assert little.manifest["outputs"] == plenty.manifest["outputs"]
+
+
+@pytest.mark.parametrize(("memory", "most"), [("60MB", 1), ("0.3GB", 2), ("1500 MiB", 12), ("1TB", 8000)])
+def test_threads_are_as_many_as_the_memory_is_enough_for(memory: str, most: int) -> None:
+    with duckdb.connect() as connection:
+        usual = connection.execute("SELECT current_setting('threads')").fetchone()
+    threads = DuckDB(memory=memory).connection.execute("SELECT current_setting('threads')").fetchone()
+    assert usual is not None
+    assert threads == (min(most, usual[0]),)
 
 
 def test_a_disk_that_is_full_is_named() -> None:

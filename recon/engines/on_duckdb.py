@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import sys
 import tempfile
 import weakref
 from contextlib import suppress
@@ -35,6 +36,9 @@ _TYPES = {
     "date": "DATE",
     "count": "BIGINT",
 }
+#: What a thread needs at least. Source: DuckDB's documentation, OOM errors and limits: 125 MB of memory for every thread.
+_THREAD_BYTES = 125_000_000
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _HELD = re.compile(r"\bheld_\w+\b")
 _NUMBERS = ("INT", "FLOAT", "DOUBLE", "DECIMAL")
 
@@ -45,7 +49,7 @@ class DuckDB:
     Parameters
     ----------
     memory
-        How much memory it may use, like "2GB"; None leaves DuckDB's own limit (80 % of the machine's).
+        How much memory it may use, like "2GB", with as many threads as that is enough for; None leaves DuckDB's own limit (80 % of the machine's).
     spill
         Folder for what doesn't fit: a folder of its own is made there, for its owner alone, and removed with the connection. None: the
         system's folder for temporary files.
@@ -64,6 +68,8 @@ class DuckDB:
             self.connection.execute("SET enable_progress_bar = false")
         if memory is not None:
             self.connection.execute("SET memory_limit = $memory", {"memory": memory})
+            threads = max(1, _bytes(memory) // _THREAD_BYTES)
+            self.connection.execute(f"SET threads = least({threads}, current_setting('threads'))")
         if spill is not None:
             spill.mkdir(parents=True, exist_ok=True)
         folder = tempfile.mkdtemp(prefix="recon-", dir=spill)
@@ -201,6 +207,12 @@ class DuckDB:
         name = f"held_{next(self._numbers)}"
         self._held[name] = held(self.connection, relation, name)
         return self._held[name]
+
+
+def _bytes(memory: str) -> int:
+    """A size like 1.5 GB, roughly: KiB count as KB. What isn't one DuckDB has refused."""
+    found = re.fullmatch(r"([0-9.]+) *([KMGT]?)i?B", memory.strip(), re.IGNORECASE)
+    return sys.maxsize if found is None else int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def _cast(relation: duckdb.DuckDBPyRelation, kind: str, column: Column, table: Table) -> str:
