@@ -21,8 +21,10 @@ from recon.reconcile import reconcile
 from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from recon.engine import Frame
+    from recon.reconcile import Reconciliation
     from recon.settings import Settings
     from recon.tables import Table
     from tests.tables.reference import Row
@@ -174,9 +176,41 @@ LOCAL: dict[str, Engine] = {name: engine for name, engine in ENGINES.items() if 
 
 def run(engine: Engine, people: list[Row], records: list[Row], settings: Settings) -> tuple[list[Row], list[Row]]:
     """`merged` and `actions` as recon makes them on an engine, as dicts."""
+    return told(engine, reconciled(engine, people, records, settings))
+
+
+def reconciled(
+    engine: Engine, people: list[Row], records: list[Row], settings: Settings, answered: Sequence[str] = ()
+) -> Reconciliation:
+    """What recon makes of an engine's own frames."""
     frames = engine.send(table_of(people, PEOPLE)), engine.send(table_of(records, RECORDS))
-    result = reconcile(*frames, settings, engine=engine.own())
+    return reconcile(*frames, settings, engine=engine.own(), answered=answered)
+
+
+def told(engine: Engine, result: Reconciliation) -> tuple[list[Row], list[Row]]:
+    """`merged` and `actions` as dicts."""
     return rows_of(engine.receive(result.merged), MERGED), rows_of(engine.receive(result.actions), ACTIONS)
+
+
+class Watched:
+    """An engine that counts what it holds, and the rows that come out of it to the driver."""
+
+    def __init__(self, engine: recon.engine.Engine) -> None:
+        self._engine = engine
+        self.held = 0
+        self.collected = 0
+
+    def hold(self, frame: Frame) -> Frame:
+        self.held += 1
+        return self._engine.hold(frame)
+
+    def collect(self, frame: Frame) -> pa.Table:
+        table = self._engine.collect(frame)
+        self.collected += table.num_rows
+        return table
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
 
 
 def table_of(rows: list[Row], table: Table) -> pa.Table:

@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Any
 import narwhals.stable.v2 as nw
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from recon import merge
 from recon.components import components
 from recon.contraction import named
-from recon.reconcile import reconcile
 from recon.settings import Settings
-from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
-from tests.tables.engines import ENGINES, LOCAL, rows_of, table_of
+from recon.tables import PEOPLE, RECORDS
+from tests.tables.engines import ENGINES, LOCAL, Watched, run, table_of
 from tests.tables.test_every_small_world import FAMILIES, Maker
 
 if TYPE_CHECKING:
     from recon.engine import Engine as Own
-    from recon.engine import Frame
     from tests.tables.engines import Engine
 
 Edges = list[tuple[int, int]]
@@ -110,42 +108,42 @@ def test_graphs(name: str, most: int) -> None:
     assert solved(GRAPHS[name], ENGINES["polars"].own(), most) == expected(GRAPHS[name])
 
 
+_few_nodes = st.integers(0, 30)
+_pairs = st.tuples(_few_nodes, _few_nodes)
+# Without a least number lists are of five pairs, mostly.
+small_graphs = st.integers(0, 30).flatmap(lambda least: st.lists(_pairs, min_size=least, max_size=60))
+
+
 @settings(max_examples=max(2, settings().max_examples // 10))
-@given(
-    edges=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60),
-    most=st.sampled_from((0, 1, 3, 10)),
-)
+@given(edges=small_graphs, most=st.sampled_from((0, 1, 3, 10)))
 def test_random_graphs(edges: Edges, most: int) -> None:
     wanted = expected(edges)
     for name, engine in LOCAL.items():
         assert solved(edges, engine.own(), most) == wanted, name
 
 
-class Counting:
-    """An engine that counts what it holds: every round and every doubling is held."""
-
-    def __init__(self, engine: Own) -> None:
-        self._engine = engine
-        self.held = 0
-
-    def hold(self, frame: Frame) -> Frame:
-        self.held += 1
-        return self._engine.hold(frame)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine, name)
+@pytest.mark.spark
+@settings(max_examples=1, phases=(Phase.generate,))
+@given(graphs=st.lists(small_graphs, min_size=8, max_size=10))
+def test_random_graphs_on_spark(graphs: list[Edges]) -> None:
+    """The same graphs, beside each other, as every round takes seconds there."""
+    together = beside_each_other(*graphs)
+    assume(len({(a, b) for a, b in together if a != b}) > 60)
+    engine: Any = Watched(ENGINES["spark"].own())
+    assert solved(together, engine, 3) == expected(together)
+    assert engine.held > 5
 
 
 @pytest.mark.parametrize("name", ["chain", "chain under other names", "zigzag", "star", "clique"])
 def test_rounds_grow_with_the_logarithm(name: str) -> None:
     """A label that goes from neighbour to neighbour would take 2,000 rounds down the chain."""
-    engine: Any = Counting(ENGINES["polars"].own())
+    engine: Any = Watched(ENGINES["polars"].own())
     assert solved(GRAPHS[name], engine, 0) == expected(GRAPHS[name])
     assert engine.held < 80
 
 
 def test_nothing_is_contracted_that_the_driver_can_take() -> None:
-    engine: Any = Counting(ENGINES["polars"].own())
+    engine: Any = Watched(ENGINES["polars"].own())
     solved(GRAPHS["chain"], engine, 2000)
     assert engine.held == 1
 
@@ -163,19 +161,10 @@ def test_linked_records_of_one_address_send_no_edge(engine: Engine) -> None:
     assert sent.num_rows == 1
 
 
-@pytest.mark.parametrize("name", list(LOCAL))
-def test_tables_are_the_same_however_little_the_driver_takes(name: str) -> None:
-    engine = ENGINES[name]
+def test_tables_are_the_same_however_little_the_driver_takes(engine: Engine) -> None:
+    """Contracted to the last edge on each engine, and solved by the driver alone on one."""
     numbers = (Maker(number) for number in itertools.count(1))
     worlds = [world for family in FAMILIES for world in itertools.islice(family(numbers), 60)]
-    people = [row for world in worlds for row in world.people]
-    records = [row for world in worlds for row in world.records]
-    found = []
-    for edges in (0, 1_000_000):
-        result = reconcile(
-            engine.send(table_of(people, PEOPLE)),
-            engine.send(table_of(records, RECORDS)),
-            Settings().with_values(run={"edges": edges}),
-        )
-        found.append([rows_of(engine.receive(f), t) for f, t in ((result.merged, MERGED), (result.actions, ACTIONS))])
-    assert found[0] == found[1]
+    rows = [row for world in worlds for row in world.people], [row for world in worlds for row in world.records]
+    wanted = run(ENGINES["duckdb"], *rows, Settings())
+    assert run(engine, *rows, Settings().with_values(run={"edges": 0})) == wanted

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
-import shutil
-import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -22,27 +19,28 @@ import pytest
 
 import recon
 from recon import engine as engines
-from recon import jobs, outputs
-from recon.clock import SetClock
+from recon import outputs
 from recon.engine import engine_for, engine_named
 from recon.errors import UsageError
 from recon.reconcile import reconcile
-from recon.sandbox.extracts import write_extract, write_salesforce_files
-from recon.sandbox.population import populate
-from recon.sandbox.store import Store
+from recon.settings import Settings
 from recon.sources.ids import salesforce_id_18
-from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
-from tests.tables.engines import ENGINES, rows_of, table_of
+from recon.summary import summary
+from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS, Column, Table
+from tests.tables.engines import ENGINES, Watched, rows_of, table_of
 from tests.tables.strategies import Case
 from tests.tables.test_every_small_world import FAMILIES, Maker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.tables.engines import Engine
 
 RECORD = "0035e00000AAAAAAA4"
 AT = datetime(2026, 11, 2, 23, 59, 59, 999_999, tzinfo=UTC)
+NOW = datetime(2026, 11, 24, 18, tzinfo=UTC)
+TABLE_LOGIC = (
+    *("identity", "rows", "merge", "nightly", "diff", "paths", "spread", "explain", "categories"),
+    *("components", "contraction", "summary"),
+)
 FLAGS = ("opted_out", "is_converted", "is_deleted")
 
 
@@ -75,10 +73,15 @@ def records(**columns: Any) -> pd.DataFrame:
 
 def test_what_is_missing_joins_nobody(engine: Engine) -> None:
     """The trap: a missing text that becomes the text "nan", "None" or "" makes one person of all who have none."""
-    result = reconcile(engine.from_pandas(people()), engine.from_pandas(records()))
+    ids = [RECORD, *(str(salesforce_id_18(f"0035e00000AAAA{sign}")) for sign in "BCD")]
+    several = pd.concat([records()] * len(ids), ignore_index=True).assign(
+        record_id=ids, email=pd.Series([None, np.nan, "", " \t"], dtype="str")
+    )
+    result = reconcile(engine.from_pandas(people()), engine.from_pandas(several))
     merged = rows_of(engine.receive(result.merged), MERGED)
     assert {row["cluster"] for row in merged} == {
-        *("sales_connect:1", "sales_connect:2", "sales_connect:3", f"salesforce:{RECORD}")
+        *("sales_connect:1", "sales_connect:2", "sales_connect:3"),
+        *(f"salesforce:{each}" for each in ids),
     }
     assert {(row["email"], row["address"], row["opted_out_at"]) for row in merged} == {(None, None, None)}
     assert rows_of(engine.receive(result.actions), ACTIONS) == []
@@ -174,6 +177,39 @@ def test_what_is_released_is_gone_and_what_is_kept_stays(engine: Engine) -> None
     del one
 
 
+def test_what_is_dropped_is_gone_and_nothing_else(engine: Engine) -> None:
+    """Twice is no harm."""
+    own = engine.own()
+    one, two = (own.hold(own.bring(pa.table({"x": [number]}))) for number in (1, 2))
+    own.drop(one)
+    own.drop(one)
+    assert own.collect(two).to_pylist() == [{"x": 2}]
+    own.release()
+
+
+def test_rows_side_by_side_are_those_of_the_same_number(engine: Engine) -> None:
+    """Whatever the order of the right ones; and what comes of it is in the order of the numbers."""
+    own, size = engine.own(), 500
+    names = [f"{number:04}" for number in range(size)]
+    left = own.number(own.bring(pa.table({"x": names[::-1]})), ["x"], "n")
+    right = own.sort(left.select("n", y=nw.col("x")), "n").sort("n", descending=True)
+    both = own.beside(left, own.hold(right), "n")
+    rows = own.collect(both.select("n", "x", "y").sort("n")).to_pylist()
+    assert [(row["x"], row["y"]) for row in rows] == [(name, name) for name in names]
+    assert [row["n"] for row in rows] == sorted({row["n"] for row in rows})
+
+
+def test_what_was_sorted_is_written_in_its_order(engine: Engine) -> None:
+    own, size = engine.own(), 300_000
+    numbers = np.random.default_rng(1).permutation(size)
+    texts = pa.array(numbers.astype("str"))
+    frame = own.sort(own.bring(pa.table({"n": numbers, "system": texts, "id": texts})), "n").drop("n")
+    shape = Table("some", "one row", (Column("system", "string", "a text"), Column("id", "string", "the same")))
+    found = pa.Table.from_batches(own.batches(frame, shape))
+    assert found.column("id").to_pylist() == found.column("system").to_pylist() == [str(n) for n in range(size)]
+    own.release()
+
+
 def test_numbers_are_in_the_order_of_code_points(engine: Engine) -> None:
     names = ["\U0001f600", "\uffee", "a", "Z", "10", "9", "\u00e9"]
     own = engine.own()
@@ -191,17 +227,14 @@ def test_polars_frames_in_the_same_kind_out() -> None:
     assert lazy.collect().columns == MERGED.names
 
 
-@pytest.mark.spark
-def test_spark_frames_in_spark_frames_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the same session, whose zone is left as it was; times are instants, as Spark's users have them; only edges come to the driver."""
-    session = ENGINES["spark"].session  # type: ignore[attr-defined]
-    zone = session.conf.get("spark.sql.session.timeZone")
-    pairs = 1000
+def linked_pairs(pairs: int) -> tuple[pa.Table, pa.Table]:
+    """People and the Contacts that they are linked to, of other addresses: an edge each. Every other person is unsubscribed."""
     numbers = range(pairs)
     ids = [f"0035e{number:010d}" for number in numbers]
     one: dict[str, Any] = {
         "person_id": [str(number) for number in numbers],
         "email": [f"p{number}@a.example" for number in numbers],
+        "salesforce_id": ids,
     }
     one |= {"unsubscribed": [number % 2 == 1 for number in numbers], "unsubscribed_at": [AT] * pairs}
     other: dict[str, Any] = {
@@ -209,113 +242,31 @@ def test_spark_frames_in_spark_frames_out(monkeypatch: pytest.MonkeyPatch) -> No
         "email": [f"r{number}@a.example" for number in numbers],
     }
     other |= {name: [value] * pairs for name, value in (("object", "Contact"), *((flag, False) for flag in FLAGS))}
-    frames = [session.createDataFrame(pa.table(each)) for each in (one | {"salesforce_id": ids}, other)]
-    came: list[int] = []
-    for name in ("toArrow", "collect", "toPandas"):
-        monkeypatch.setattr(type(frames[0]), name, counting(getattr(type(frames[0]), name), came))
-    result = reconcile(*frames)
-    merged, actions = result.merged, result.actions
-    monkeypatch.undo()
-    # The edges, each once, and some counts: no row of either side.
-    assert pairs <= sum(came) < pairs + 50
-    assert dict(merged.dtypes)["opted_out_at"] == "timestamp"
-    assert merged.sparkSession is actions.sparkSession is session
-    assert (merged.count(), actions.count()) == (2 * pairs, pairs // 2)
-    found = merged.where("id = '1'").selectExpr("unix_micros(opted_out_at) AS at").collect()
-    assert found[0]["at"] == int(AT.timestamp()) * 1_000_000 + 999_999
-    assert session.conf.get("spark.sql.session.timeZone") == zone
+    return pa.table(one), pa.table(other)
 
 
-def counting(way: Callable[..., Any], came: list[int]) -> Callable[..., Any]:
-    """A way of rows to the driver that notes how many come."""
-
-    def counted(frame: Any) -> Any:
-        rows = way(frame)
-        came.append(len(rows))
-        return rows
-
-    return counted
-
-
-@pytest.mark.spark
-def test_what_is_dropped_or_released_takes_no_room_on_spark() -> None:
-    own = ENGINES["spark"].own()
-    before = kept_by_spark()
-    one, two, three = (own.hold(own.bring(pa.table({"x": [number]}))) for number in range(3))
-    assert len(kept_by_spark() - before) == 3
-    own.drop(one)
-    assert len(kept_by_spark() - before) == 2
-    beside = own.beside(two, own.hold(three.rename({"x": "x"})), "x")
-    own.release(beside)
-    assert len(kept_by_spark() - before) == 1
-    assert own.collect(beside).to_pylist() == [{"x": 1}]
-    own.release()
-    assert not kept_by_spark() - before
+def test_only_edges_and_counts_come_to_the_driver(local_engine: Engine) -> None:
+    """Rows of either side never do, however many need action; nor for the summary. On Spark, see `test_frames_in_frames_out`."""
+    pairs = 1000
+    own: Any = Watched(local_engine.own())
+    result = reconcile(*map(local_engine.send, linked_pairs(pairs)), engine=own)
+    assert pairs <= own.collected < pairs + 50
+    counted = summary(result, Settings(), NOW)
+    assert (counted["actions"], counted["tonight"]["records_set"]) == (pairs // 2, pairs // 2)
+    assert own.collected < pairs + 150
 
 
-def kept_by_spark() -> set[int]:
-    """The numbers of what the executors keep; what earlier tests left there goes whenever Python and Java let go of it."""
-    return set(ENGINES["spark"].session.sparkContext._jsc.getPersistentRDDs().keySet())  # type: ignore[attr-defined]
-
-
-@pytest.mark.spark
-def test_files_in_the_same_files_out_on_spark(tmp_path: Path) -> None:
-    """As `recon diff --engine spark` does it, with Spark's own settings: plans compiled, and changed while they run."""
-    store = Store(None, SetClock(datetime(2026, 11, 24, 18, tzinfo=UTC)))
-    populate(store, 300)
-    write_extract(store, tmp_path / "people.csv")
-    leads, contacts = write_salesforce_files(store, tmp_path)
-    store.close()
-    clock = SetClock(datetime(2026, 11, 24, 18, tzinfo=UTC))
-    files: dict[str, Any] = {"people": tmp_path / "people.csv", "leads": leads, "contacts": contacts, "clock": clock}
-    before = kept_by_spark()
-    with ENGINES["spark"].as_users_have_it():  # type: ignore[attr-defined]
-        found = jobs.reconcile(tmp_path, engine="spark", out=tmp_path / "spark", **files)
-    assert not kept_by_spark() - before
-    wanted = jobs.reconcile(tmp_path, engine="auto", out=tmp_path / "auto", **files)
-    for name in (outputs.MERGED_FILE, outputs.ACTIONS_FILE, outputs.UNUSABLE_FILE):
-        assert (tmp_path / "spark" / name).read_bytes() == (tmp_path / "auto" / name).read_bytes()
-    tools = found.manifest["tool"], wanted.manifest["tool"]
-    assert tools[0] == tools[1] | {"pyspark": version("pyspark")}
-    assert found.manifest | {"tool": None, "engine": None} == wanted.manifest | {"tool": None, "engine": None}
-    assert (found.manifest["engine"], wanted.manifest["engine"]) == ("spark", "duckdb")
-
-
-@pytest.mark.spark
-@pytest.mark.parametrize(
-    ("java", "said"),
-    [(None, "neither on the PATH nor in JAVA_HOME"), ("#!/bin/sh\nexit 1\n", "Java didn't start")],
-    ids=["missing", "of no use"],
-)
-def test_without_java_spark_is_refused(java: str | None, said: str, tmp_path: Path) -> None:
-    """In a process of its own: this one's Java may be running."""
-    if java is not None:
-        (tmp_path / "bin").mkdir()
-        (tmp_path / "bin" / "java").write_text(java)
-        (tmp_path / "bin" / "java").chmod(0o755)
-    # Spark's own scripts need a shell; where there is a Java, it is hidden from them.
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name in ("bash", "sh", "dirname", "env"):
-        (tools / name).symlink_to(str(shutil.which(name)))
-    environ = {name: value for name, value in os.environ.items() if name not in ("JAVA_HOME", "SPARK_SUBMIT_OPTS")}
-    environ |= {"PATH": str(tools)} | ({"JAVA_HOME": str(tmp_path)} if java is not None else {})
-    (tmp_path / "people.csv").write_text("person_id,email,unsubscribed\n1,a@example.com,false\n")
-    (tmp_path / "leads.csv").write_text("Id,Email,HasOptedOutOfEmail\n00Q5e00000AAAAAEA5,a@example.com,false\n")
-    command = [sys.executable, "-m", "recon", "diff", "--people", "people.csv", "--leads", "leads.csv", "--out", "out"]
-    done = subprocess.run(
-        [*command, "--engine", "spark"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("module", ["identity", "merge", "nightly", "diff", "paths", "explain", "contraction"])
+@pytest.mark.parametrize("module", TABLE_LOGIC)
 def test_no_engine_is_named_in_the_table_logic(module: str) -> None:
     text = (Path(recon.__file__).parent / f"{module}.py").read_text("utf-8")
     assert not re.findall(r"(?i)pandas|polars|duckdb|spark", text)
+
+
+@pytest.mark.parametrize("module", [*TABLE_LOGIC, "reconcile", "explore/what_if", "explore/find"])
+def test_the_table_logic_takes_rows_out_by_its_engine_alone(module: str) -> None:
+    """What `test_only_edges_and_counts_come_to_the_driver` counts is all there is."""
+    text = (Path(recon.__file__).parent / f"{module}.py").read_text("utf-8")
+    assert not re.findall(r"(?<!engine)\.collect\(|\.to_native\(|\.to_arrow\(|nw\.to_native", text)
 
 
 def test_auto_is_duckdb() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,10 +21,12 @@ from recon.sandbox.population import populate
 from recon.sandbox.store import Store
 from recon.settings import Settings
 from recon.sources.files import read_contacts, read_leads, read_people
+from recon.summary import summary
 from tests.tables import reference
-from tests.tables.engines import ENGINES, Engine, run
+from tests.tables.engines import Engine, reconciled, run, told
 
 if TYPE_CHECKING:
+    from recon.reconcile import Reconciliation
     from recon.sandbox.nightly import NightlyResult
     from recon.sandbox.population import Population
     from recon.settings import OptOutField
@@ -101,9 +104,14 @@ def extracts(store: Store, settings: Settings, folder: Path) -> tuple[list[Row],
 
 
 @pytest.fixture(scope="module")
-def found(engine: Engine, night: Night) -> tuple[dict[str, Row], ...]:
+def result(engine: Engine, night: Night) -> Reconciliation:
+    return reconciled(engine, night.people, night.records, night.settings)
+
+
+@pytest.fixture(scope="module")
+def found(engine: Engine, result: Reconciliation) -> tuple[dict[str, Row], ...]:
     """`merged` and `actions` by uid."""
-    return by_uid(*run(engine, night.people, night.records, night.settings))
+    return by_uid(*told(engine, result))
 
 
 def by_uid(*tables: list[Row]) -> tuple[dict[str, Row], ...]:
@@ -176,14 +184,39 @@ def test_the_night_comes_as_predicted(night: Night, found: Any) -> None:
     assert bool(newly) is night.settings.sync.enabled
 
 
-def test_what_awaited_the_sync_is_gone_in_the_morning(night: Night) -> None:
-    before, after = (
-        by_uid(*run(ENGINES["duckdb"], people, records, night.settings))[1]
-        for people, records in ((night.people, night.records), (night.people_after, night.records_after))
-    )
+def test_what_awaited_the_sync_is_gone_in_the_morning(engine: Engine, night: Night, found: Any) -> None:
+    if not night.settings.sync.enabled:
+        assert (night.people_after, night.records_after) == (night.people, night.records)
+        return
+    before = found[1]
+    after = by_uid(*run(engine, night.people_after, night.records_after, night.settings))[1]
     carried = {"awaiting_sync", "will_revert"}
     of_the_night = {uid for uid, row in before.items() if carried & set(row["categories"].split(";"))}
     assert not of_the_night & {uid for uid, row in after.items() if row["path"] is not None}
     assert not any(carried & set(row["categories"].split(";")) for row in after.values())
-    if not night.settings.sync.enabled:
-        assert after == before
+
+
+def test_the_summary_adds_up(night: Night, result: Reconciliation, found: Any) -> None:
+    counted = summary(result, night.settings, NOW)
+    merged, actions = ([*table.values()] for table in found)
+    people = [row for row in merged if row["system"] == "sales_connect"]
+    assert sum(counted["coverage"]["people"].values()) == len(people) == len(night.people)
+    assert sum(counted["coverage"]["records"].values()) == len(merged) - len(people)
+    for name in ("broken_link", "stale_link"):
+        assert counted["coverage"]["people"][name] == sum(name in row["categories"].split(";") for row in actions)
+    assert counted["clusters"] == len({row["cluster"] for row in merged})
+    assert counted["opted_out"]["clusters"] == len({row["cluster"] for row in merged if row["opted_out"]})
+    assert counted["actions"] == len(actions) == sum(counted["fix"].values())
+    assert {name: count["primary"] for name, count in counted["categories"].items() if count["primary"]} == Counter(
+        row["category"] for row in actions
+    )
+    mailed = counted["could_be_mailed"]
+    assert mailed["total"] == mailed["tonight"] + mailed["toolkit"] + mailed["admin"] + mailed["nobody"]
+    assert mailed["people"]["total"] == sum(mailed["people"][name] for name in ("you", "tonight", "nobody"))
+    changed = Counter(row["system"] for row in merged if row["predicted_opted_out"] and not row["opted_out"])
+    assert counted["tonight"]["people_set"] == changed["sales_connect"]
+    assert counted["tonight"]["records_set"] == changed["salesforce"]
+    sizes = Counter(row["cluster"] for row in merged)
+    large = sorted((size for size in sizes.values() if size > 50), reverse=True)
+    assert [each["size"] for each in counted["large_clusters"]] == large
+    assert all(sizes[each["cluster"]] == each["size"] for each in counted["large_clusters"])
