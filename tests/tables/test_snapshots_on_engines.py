@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 
-from recon import jobs, snapshot
+from recon import jobs, outputs, snapshot
 from recon.clock import SetClock
 from recon.errors import InputRefused, ReconError, UsageError
 from recon.settings import Settings
@@ -64,6 +64,21 @@ def test_every_engine_reads_the_rows_of_a_snapshot(engine: Engine, tmp_path: Pat
     assert data.snapshot == plain.snapshot == {"id": kept.id, "manifest_sha256": digest}
     assert data.inputs == plain.inputs == kept.manifest["inputs"]
     assert (data.straddles, data.sizes) == (False, None)
+
+
+def test_a_run_leaves_the_same_files_whatever_computes_it(local_engine: Engine, tmp_path: Path) -> None:
+    """From the newest snapshot, as the batch jobs do it; on Spark, see `test_files_in_the_same_files_out`."""
+    _, kept = written(tmp_path)
+    (tmp_path / "recon.toml").write_text("[run]\nsnapshots = 'snap[s]*'\n", "utf-8")
+    runs = [
+        jobs.reconcile(tmp_path, engine=name, out=tmp_path / str(place), clock=SetClock(NOW))
+        for place, name in enumerate(("auto", local_engine.name))
+    ]
+    for name in (outputs.MERGED_FILE, outputs.ACTIONS_FILE, outputs.UNUSABLE_FILE):
+        assert len({(run.folder / name).read_bytes() for run in runs}) == 1
+    usual, found = (run.manifest | {"tool": None, "engine": None} for run in runs)
+    assert found == usual
+    assert (runs[1].manifest["engine"], runs[1].manifest["snapshot"]["id"]) == (local_engine.name, kept.id)
 
 
 def test_two_rows_of_one_person_are_refused(engine: Engine, tmp_path: Path) -> None:
