@@ -98,9 +98,11 @@ def test_in_an_apply(shared: World, tmp_path: Path, case: Case) -> None:
 
 
 ONCE: dict[str, dict[str, Any]] = {
+    "429": {"kind": "status", "status": 429, "headers": {"Retry-After": "7"}},
     "503": {"kind": "status", "status": 503},
     "dropped": {"kind": "drop"},
     "dropped-done": {"kind": "drop", "carried_out": True},
+    "cut": {"kind": "cut"},
 }
 
 
@@ -118,14 +120,7 @@ def test_every_single_call_may_fail_once(shared: World, tmp_path: Path, job: str
 
     faults: list[Fault] = []
     assert run(tmp_path / "calm").exit == 0
-    # Ids of jobs and queries are others the next time.
-    calls = {
-        (each.system, each.method, re.sub(r"/(7\w{14,17}|\w+-\d+)(?=/|$)", r"/[\\w-]+", each.path))
-        for each in shared.faults.asked
-    }
-    faults = [
-        fault(**ONCE[how], system=system, method=method, path=f"{path}$") for system, method, path in sorted(calls)
-    ]
+    faults = [fault(**ONCE[how], **call) for call in calls(shared)]
     said = run(tmp_path / "spoiled")
     assert (said.exit, said.text if said.exit else "") == (0, "")
     assert {each.number for each in shared.faults.fired} == set(range(1, len(faults) + 1))
@@ -134,6 +129,34 @@ def test_every_single_call_may_fail_once(shared: World, tmp_path: Path, job: str
             assert found.equals(before)
     else:
         assert shared.flags() == template.after
+
+
+def calls(world: World) -> list[dict[str, Any]]:
+    """What was called, as faults name it. Ids of jobs and queries are others the next time."""
+    made = {
+        (each.system, each.method, re.sub(r"/(7\w{14,17}|\w+-\d+)(?=/|$)", r"/[\\w-]+", each.path))
+        for each in world.faults.asked
+    }
+    return [{"system": system, "method": method, "path": f"{path}$"} for system, method, path in sorted(made)]
+
+
+def test_a_web_page_in_the_place_of_any_answer_is_never_data(shared: World, tmp_path: Path) -> None:
+    """A proxy's login page with status 200, once and then never again."""
+    template = shared.template("bulk", hasty=False)
+    shared.begin(template, tmp_path / "calm")
+    assert shared.pull(tmp_path / "calm").exit == 0
+    for number, call in enumerate(calls(shared)):
+        folder = tmp_path / str(number)
+        shared.begin(template, folder)
+        shared.inject(fault("status", status=200, content="<html>Sign in, ann@buyer.example</html>", **call))
+        said = shared.pull(folder)
+        # A login is made again, and whether a job was removed doesn't matter.
+        assert said.exit == (0 if "oauth2" in call["path"] or call["method"] == "DELETE" else 1), call
+        if said.exit:
+            assert len(list((folder / "snapshots").glob("2*"))) == 1, call
+            assert shared.pull(folder).exit == 0
+        for found, before in zip(tables(folder), tables(template.folder), strict=True):
+            assert found.equals(before), call
 
 
 def test_a_look_at_history_that_is_hidden_midway_is_made_by_the_next_run(shared: World, tmp_path: Path) -> None:

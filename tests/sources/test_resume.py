@@ -11,6 +11,7 @@ import textwrap
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from recon.errors import IncompletePull, SourceError
@@ -82,6 +83,19 @@ def test_it_goes_on_with_the_page_it_broke_off_at(folder: Workspace, caplog: pyt
     assert leads["rows"] == LEADS + 1
     assert working(folder) == []
     assert folder.acme.connect().get("the jobs", "jobs/query")["records"] == []
+
+
+def test_who_opted_out_since_the_pull_broke_off_is_seen(folder: Workspace) -> None:
+    """No record came or went, so the counts tell nothing."""
+    store = folder.acme.store
+    lead = records.insert_lead(store, LastName="First of all", Company="Acme")
+    break_off(folder)
+    folder.acme.clock.advance(timedelta(hours=1))
+    records.update_record(store, "Lead", lead, {"HasOptedOutOfEmail": True})
+    kept = folder.pull()
+    assert earlier(kept) == [6, 0]
+    assert {row["record_id"]: row["opted_out"] for row in pq.read_table(kept.records).to_pylist()}[lead] is True
+    folder.same_as_full(kept)
 
 
 def test_a_page_that_was_cut_short_is_asked_for_again_by_the_next_pull(folder: Workspace) -> None:
