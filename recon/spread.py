@@ -76,10 +76,10 @@ class Links:
 
 
 class _Lists:
-    """Lists of places, one a place, each in rising order."""
+    """Lists of places, one a place."""
 
     def __init__(self, keys: Numbers, values: Numbers, rows: int) -> None:
-        order = np.lexsort((values, keys))
+        order = np.argsort(keys, kind="stable")
         self._values = values[order]
         self._ends = np.searchsorted(keys[order], np.arange(rows + 1, dtype=np.int64))
 
