@@ -1,7 +1,7 @@
 """How an opt-out reaches a record: the shortest way from a record that is opted out to one that isn't, link by link.
 
 One hop is what nearly all need, and comes from joins; so do the two hops between people of one record. Only the clusters of what is
-left are walked, on the driver.
+left are walked, on the driver, some at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import pyarrow as pa
 from recon.spread import NONE, Links
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from recon.engine import Engine, Frame
@@ -25,6 +27,9 @@ KINDS = ("id", "converted", "address")
 
 #: Up to here all links of a path are written.
 HOPS_WRITTEN = 20
+
+#: So many records of clusters are walked at once, of about 500 bytes each; a larger cluster is walked whole.
+WALKED_AT_ONCE = 250_000
 
 _SCHEMA = pa.schema([("n", pa.int64()), ("source", pa.int64()), ("path", pa.string()), ("hops", pa.int64())])
 
@@ -71,8 +76,8 @@ def paths(wanted: Frame, rows: Rows, deciding: Frame, engine: Engine) -> Frame:
     rest = direct.filter(nw.col("source").is_null()).select("n")
     rest = engine.hold(rest.join(wanted, on="n", how="left"))
     two_hops = _over_the_record(rest.filter(nw.col("star_carries")), out, names)
-    walked = engine.bring(_walk(rest.filter(~nw.col("star_carries")), rows, out, engine))
-    parts = [engine.hold(part.with_columns(nw.col("hops").cast(nw.Int64))) for part in (one_hop, two_hops, walked)]
+    walked = [engine.bring(part) for part in _walk(rest.filter(~nw.col("star_carries")), rows, out, engine)]
+    parts = [engine.hold(part.with_columns(nw.col("hops").cast(nw.Int64))) for part in (one_hop, two_hops, *walked)]
     return engine.hold(nw.concat(parts, how="vertical"))
 
 
@@ -129,25 +134,58 @@ def _over_the_record(rest: Frame, out: Frame, names: Frame) -> Frame:
     return found.select("n", "source", text.alias("path"), hops=nw.lit(2))
 
 
-def _walk(rest: Frame, rows: Rows, out: Frame, engine: Engine) -> pa.Table:
-    """Walk the clusters of the rows that no join reaches."""
-    clusters = engine.hold(rest.select("c").group_by("c").agg(nw.len().alias("_rows")).select("c"))
-    targets = np.sort(_numbers(engine.collect(rest.select("n")), "n"))
-    if not len(targets):
-        return _SCHEMA.empty_table()
+def _walk(rest: Frame, rows: Rows, out: Frame, engine: Engine) -> Iterator[pa.Table]:
+    """Walk the clusters of the rows that no join reaches: in parts, each of whole clusters."""
+    yes = nw.lit(value=True)
+    targets = engine.hold(rest.select("n", "c", target=yes))
+    clusters = targets.group_by("c").agg(nw.len().alias("_rows")).select("c")
     general = (nw.col("kind") == "choice") | ~nw.col("by_choice")
-    starts = engine.collect(out.filter(general).join(clusters, on="c", how="inner").select("n"))
-    members = rows.ties.select("n", "c", "a", "t", "v").join(clusters, on="c", how="inner")
+    starts = out.filter(general).select("n", start=yes)
     uid = nw.concat_str("system", nw.lit(":"), "id").alias("uid")
-    told = engine.collect(members.join(rows.names, on="n", how="inner").select("n", "a", "t", "v", uid)).sort_by("n")
+    members = rows.ties.select("n", "c", "a", "t", "v").join(clusters, on="c", how="inner")
+    members = members.join(rows.names, on="n", how="inner").select("n", "c", "a", "t", "v", uid)
+    members = members.join(targets.select("n", "target"), on="n", how="left").join(starts, on="n", how="left")
+    members = engine.hold(members)
+    engine.drop(targets)
+    for part in _in_parts(members, engine):
+        yield _walked(engine.collect(part.drop("c")).sort_by("n"))
+    engine.drop(members)
+
+
+def _in_parts(members: Frame, engine: Engine) -> Iterator[Frame]:
+    """The rows of clusters in parts: all of one cluster in one of them, and no more than there may be if no cluster is larger."""
+    count = engine.collect(members.select(rows=nw.len())).column("rows")[0].as_py()
+    if not count:
+        return
+    if count <= WALKED_AT_ONCE:
+        yield members
+        return
+    numbered = engine.number(members, ["c", "n"], "_row")
+    placed = engine.hold(numbered.with_columns(_first=nw.col("_row").min().over("c")))
+    # A cluster that begins in a part and ends beyond it takes up as much again at most.
+    size = max(WALKED_AT_ONCE // 2, 1)
+    for begins in range(0, count, size):
+        here = (nw.col("_first") >= begins) & (nw.col("_first") < begins + size)
+        yield placed.filter(here).drop("_row", "_first")
+    engine.drop(placed, numbered)
+
+
+def _walked(told: pa.Table) -> pa.Table:
+    """The paths to the rows of clusters that are targets, from those that opt-outs start at.
+
+    Parameters
+    ----------
+    told
+        All rows of some clusters in the order of `n`: `n`, `a`, `t`, `v`, `uid`, `target`, `start` (true or null).
+    """
     n = _numbers(told, "n")
     pairs = [_places(told, name, n) for name in ("t", "v")]
     here, address = _places(told, "a", n)
     of_address = np.full(len(n), NONE, dtype=np.int64)
     of_address[here] = address
     links = Links(len(n), pairs, of_address)
-    came_from, via = links.spread(np.searchsorted(n, np.sort(_numbers(starts, "n"))))
-    return _ways(np.searchsorted(n, targets), came_from, via, told)
+    starts, targets = (np.flatnonzero(told.column(name).is_valid().to_numpy()) for name in ("start", "target"))
+    return _ways(targets, *links.spread(starts), told) if len(targets) else _SCHEMA.empty_table()
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.int64]:
