@@ -283,6 +283,21 @@ def test_history_that_can_be_read_no_more_makes_a_full_pull(small: tuple[Workspa
     assert folder.pull("since").manifest["pull"]["way"] == "since"
 
 
+def test_a_change_that_leaves_the_date_of_the_last_edit_alone_is_read(small: tuple[Workspace, Hands]) -> None:
+    """A system's own change moves SystemModstamp alone, and so does an edit that keeps the dates of a migration."""
+    folder, hands = small
+    acme = folder.acme
+    hands.do("edit", "Lead", 0)
+    folder.pull("full")
+    acme.clock.advance(timedelta(hours=5))
+    with acme.store.transaction() as db:
+        now = text_time(acme.clock.now())
+        db.execute(f"UPDATE lead SET {STANDARD} = 1 - {STANDARD}, SystemModstamp = ?", (now,))
+    kept = folder.pull("since")
+    assert kept.manifest["pull"]["way"] == "since"
+    folder.same_as_full(kept)
+
+
 def test_what_comes_or_goes_meanwhile_is_read_again(small: tuple[Workspace, Hands]) -> None:
     folder, hands = small
     counted = [0]
