@@ -14,6 +14,7 @@ from recon.clock import SystemClock
 from recon.errors import AccessRefused, SettingsError, SourceError, UsageError
 from recon.sandbox.salesforce.app import create_app
 from recon.sandbox.salesforce.auth import Org
+from recon.secrets import redacted
 from recon.settings import SalesforceSettings
 from recon.sources.http import LONGEST_WAIT, ReadingAdapter, SandboxAdapter, is_loopback, new_session
 from recon.sources.salesforce_session import LOGINS, connect
@@ -185,6 +186,16 @@ def test_loopback_is_this_machine_alone() -> None:
 def test_an_address_is_needed() -> None:
     with pytest.raises(SettingsError, match="instance_url is not set"):
         connect(SalesforceSettings(), environ={})
+
+
+def test_a_session_is_a_secret_too(acme: Acme) -> None:
+    connection = acme.connect()
+    sessions = [connection.client.session_id]
+    connection.log_in()
+    sessions.append(connection.client.session_id)
+    connection.close()
+    assert len(set(sessions)) == 2
+    assert redacted(" ".join(sessions)) == "[secret] [secret]"
 
 
 def test_an_ended_session_is_renewed(acme: Acme) -> None:
