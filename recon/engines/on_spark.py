@@ -9,6 +9,7 @@ are written by the driver, to which the rows come partition by partition.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -30,6 +31,9 @@ _EPOCH = "TIMESTAMP_NTZ'1970-01-01 00:00:00'"
 _FROM_MICROSECONDS = _EPOCH + " + make_dt_interval(0, 0, 0, CAST({0} AS DECIMAL(20, 0)) / 1000000)"
 _TO_INSTANT = "make_timestamp(year({0}), month({0}), day({0}), hour({0}), minute({0}), CAST(extract(SECOND FROM {0}) AS DECIMAL(16, 6)), 'UTC')"
 
+#: So many bits of a number are the place in the partition, the others the partition. Source: Spark's documentation of monotonically_increasing_id.
+_PLACE_BITS = 33
+
 
 class Spark:
     """Spark on whatever master the session has.
@@ -44,7 +48,8 @@ class Spark:
 
     def __init__(self, session: Any = None) -> None:
         self.session = session if session is not None else session_here()
-        self._held: list[Any] = []
+        #: Frames as they were given out, and what is kept for each.
+        self._held: list[tuple[Any, Any]] = []
 
     def take(self, native: Any, table: Table) -> Frame:
         """A Spark frame, an Arrow table, or a pandas frame."""
@@ -72,13 +77,14 @@ class Spark:
         return self.bring(table.conform(pq.read_table(path)))
 
     def number(self, frame: Frame, by: list[str], name: str) -> Frame:
-        """Number the rows in an order. The numbers have gaps: one for every row would take all rows through one task."""
+        """Number the rows in an order, from 0: each partition by itself, after those before it, so that no task sees all rows."""
         from pyspark.sql import functions
 
-        held: Frame = nw.from_native(
-            frame.to_native().sort(*by).withColumn(name, functions.monotonically_increasing_id())
-        )
-        return self.hold(held)
+        kept = self._keep(frame.to_native().sort(*by).withColumn(name, functions.monotonically_increasing_id()))
+        numbered = _without_gaps(kept, name)
+        self._held.append((numbered, kept))
+        held: Frame = nw.from_native(numbered)
+        return held
 
     def sort(self, frame: Frame, by: str) -> Frame:
         """The same rows, held in an order."""
@@ -86,26 +92,19 @@ class Spark:
 
     def hold(self, frame: Frame) -> Frame:
         """The same rows, kept by the executors, or in the checkpoint folder where the session has one: they survive an executor there."""
-        native = frame.to_native()
-        kept = _without_estimate(native.checkpoint() if _has_folder(self.session) else native.localCheckpoint())
-        self._held.append(kept)
+        kept = self._keep(frame.to_native())
+        self._held.append((kept, kept))
         held: Frame = nw.from_native(kept)
         return held
 
     def release(self, *keep: Frame) -> None:
         """Let go of all held frames but these."""
-        kept = [frame.to_native() for frame in keep]
-        for native in self._held:
-            if not any(native is each for each in kept):
-                _unpersist(native)
-        self._held = kept
+        self._let_go_but([frame.to_native() for frame in keep])
 
     def drop(self, *frames: Frame) -> None:
         """Let go of these held frames; others stay as they are."""
-        for native in [frame.to_native() for frame in frames]:
-            if any(each is native for each in self._held):
-                _unpersist(native)
-                self._held = [each for each in self._held if each is not native]
+        dropped = [frame.to_native() for frame in frames]
+        self._let_go_but([native for native, _ in self._held if not any(native is each for each in dropped)])
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:
         """Rows side by side, in the order of their numbers; held, as the right ones may be dropped then."""
@@ -131,6 +130,17 @@ class Spark:
         """A Spark frame of the user's session, times as TIMESTAMP."""
         times = {column.name: _TO_INSTANT.format(f"`{column.name}`") for column in table if column.kind == "time"}
         return _with(frame.to_native(), times).select(*table.names)
+
+    def _keep(self, native: Any) -> Any:
+        return _without_estimate(native.checkpoint() if _has_folder(self.session) else native.localCheckpoint())
+
+    def _let_go_but(self, natives: list[Any]) -> None:
+        held, self._held = self._held, []
+        for native, kept in held:
+            if any(native is each for each in natives):
+                self._held.append((native, kept))
+            else:
+                _unpersist(kept)
 
     def _conform(self, native: Any, table: Table) -> Frame:
         """A Spark frame of a user's, in a table's shape."""
@@ -182,6 +192,20 @@ def _with(native: Any, columns: dict[str, str]) -> Any:
     return native.selectExpr(
         *(f"{columns[name]} AS `{name}`" if name in columns else f"`{name}`" for name in native.columns)
     )
+
+
+def _without_gaps(kept: Any, name: str) -> Any:
+    """The numbers that Spark has given, partition by partition, as numbers from 0."""
+    from pyspark.sql import functions
+
+    part = functions.shiftright(name, _PLACE_BITS).alias("part")
+    rows = {row["part"]: row["count"] for row in kept.groupBy(part).count().collect()}
+    if not rows.keys() - {0}:
+        return kept
+    starts = itertools.accumulate((rows.get(number, 0) for number in range(max(rows))), initial=0)
+    listed = ", ".join(f"{start}L" for start in starts)
+    start = f"element_at(array({listed}), CAST(shiftright(`{name}`, {_PLACE_BITS}) AS INT) + 1)"
+    return _with(kept, {name: f"{start} + (`{name}` & {2**_PLACE_BITS - 1}L)"})
 
 
 def _has_folder(session: Any) -> bool:

@@ -22,6 +22,7 @@ from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from recon.engine import Frame
     from recon.reconcile import Reconciliation
@@ -155,17 +156,24 @@ class Spark:
             session.conf.set(name, value)
         return session
 
-    @contextmanager
-    def as_users_have_it(self) -> Iterator[None]:
+    def as_users_have_it(self) -> AbstractContextManager[None]:
         """The session with the settings that recon's own has: what most tests switch off for the sake of time."""
-        session = self.session
-        for name, value in self._usual.items():
-            session.conf.set(name, value)
+        assert self.session is not None
+        return self._with(self._usual)
+
+    def in_partitions(self, number: int) -> AbstractContextManager[None]:
+        """The session with so many partitions after every shuffle."""
+        return self._with({"spark.sql.shuffle.partitions": str(number)})
+
+    @contextmanager
+    def _with(self, settings: dict[str, str]) -> Iterator[None]:
+        for name, value in settings.items():
+            self.session.conf.set(name, value)
         try:
             yield
         finally:
             for name, value in _FEW_ROWS.items():
-                session.conf.set(name, value)
+                self.session.conf.set(name, value)
 
 
 #: Another engine is one more line here.

@@ -215,6 +215,7 @@ def test_numbers_are_in_the_order_of_code_points(engine: Engine) -> None:
     own = engine.own()
     found = own.collect(own.number(own.bring(pa.table({"x": names})), ["x"], "n").sort("n"))
     assert found.column("x").to_pylist() == sorted(names)
+    assert found.column("n").to_pylist() == [*range(len(names))]
     assert found.schema.field("n").type == pa.int64()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -10,10 +11,11 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import narwhals.stable.v2 as nw
 import pyarrow as pa
 import pytest
 
-from recon import jobs, outputs
+from recon import jobs, outputs, paths
 from recon.clock import SetClock
 from recon.reconcile import reconcile
 from recon.sandbox.extracts import write_extract, write_salesforce_files
@@ -21,8 +23,9 @@ from recon.sandbox.population import populate
 from recon.sandbox.store import Store
 from recon.settings import Settings
 from recon.summary import summary
-from tests.tables.engines import ENGINES
+from tests.tables.engines import ENGINES, run
 from tests.tables.test_engines import AT, linked_pairs
+from tests.tables.test_every_small_world import Maker, chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,6 +90,34 @@ def test_what_is_dropped_or_released_takes_no_room() -> None:
 def kept_by_spark() -> set[int]:
     """The numbers of what the executors keep; what earlier tests left there goes whenever Python and Java let go of it."""
     return set(ENGINES["spark"].session.sparkContext._jsc.getPersistentRDDs().keySet())  # type: ignore[attr-defined]
+
+
+def test_numbers_have_no_gaps_between_partitions() -> None:
+    """As on all engines: who takes the rows by their numbers in parts must not lose any."""
+    own, size = ENGINES["spark"].own(), 500
+    before = kept_by_spark()
+    with ENGINES["spark"].in_partitions(3):  # type: ignore[attr-defined]
+        rows = own.bring(pa.table({"x": [f"{number:04}" for number in range(size)][::-1]}))
+        numbered = own.number(rows, ["x"], "n")
+        parts = numbered.to_native().selectExpr("spark_partition_id() AS part").distinct().count()
+        found = own.collect(numbered.filter(nw.col("n") < size).sort("n"))
+    assert parts == 3
+    assert found.column("n").to_pylist() == [*range(size)]
+    assert found.column("x").to_pylist() == [f"{number:04}" for number in range(size)]
+    own.release(numbered)
+    assert len(kept_by_spark() - before) == 1
+    own.drop(numbered)
+    assert not kept_by_spark() - before
+
+
+def test_clusters_walked_some_at_a_time_are_all_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several partitions, in which numbers might not be those of rows."""
+    worlds = [*chains(Maker(number) for number in itertools.count(1))]
+    rows = [row for world in worlds for row in world.people], [row for world in worlds for row in world.records]
+    wanted = run(ENGINES["duckdb"], *rows, Settings())
+    monkeypatch.setattr(paths, "WALKED_AT_ONCE", 150)
+    with ENGINES["spark"].in_partitions(3):  # type: ignore[attr-defined]
+        assert run(ENGINES["spark"], *rows, Settings()) == wanted
 
 
 def test_files_in_the_same_files_out(tmp_path: Path) -> None:
