@@ -254,6 +254,18 @@ def test_only_what_fits_is_built_on(small: tuple[Workspace, Hands], values: dict
     assert words in str(refused.value)
 
 
+def test_a_field_that_became_visible_makes_a_full_pull(small: tuple[Workspace, Hands]) -> None:
+    """The same fields count, but the rows of before lack one that is read now."""
+    folder, _ = small
+    folder.acme.store.configure(fls=json.dumps({f"{name}.{STANDARD}": "hidden" for name in ("Lead", "Contact")}))
+    folder.pull("full", opt_out_field="custom")
+    assert folder.pull("since", opt_out_field="custom").manifest["pull"]["way"] == "since"
+    folder.acme.store.configure(fls="{}")
+    kept = folder.pull("since", opt_out_field="custom")
+    assert "other fields of Lead" in kept.manifest["pull"]["why_full"]
+    folder.same_as_full(kept, opt_out_field="custom")
+
+
 def test_a_damaged_base_is_not_built_on(small: tuple[Workspace, Hands]) -> None:
     folder, _ = small
     kept = folder.pull("full")
