@@ -21,7 +21,7 @@ from recon.tables import Column, Table
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from recon.engine import Frame
+    from recon.engine import Engine, Frame
     from recon.reconcile import Reconciliation
     from recon.settings import ActionSettings, Settings
 
@@ -286,24 +286,18 @@ def _large_clusters(result: Reconciliation, settings: Settings) -> list[dict[str
     others = found.filter(nw.col("c") != nw.col("n")).group_by("c").agg(nw.len().alias("_others"))
     sizes = others.select("c", size=nw.col("_others") + 1)
     large = engine.hold(sizes.filter(nw.col("size") > settings.clusters.report_above))
-    members = found.join(large, on="c", how="inner").select("n", "c", "size", "a", "t", "system")
-    members = result.rows.told(result.rows.texts_of(members))
-    if not engine.collect(large.select(rows=nw.len())).column("rows")[0].as_py():
+    listed = sorted(engine.collect(large).to_pylist(), key=lambda row: (-row["size"], row["c"]))
+    if not listed:
         return []
+    members = found.join(large, on="c", how="inner").select("n", "c", "a", "t")
+    members = result.rows.told(result.rows.texts_of(members)).select("n", "c", "a", "t", "address")
     # An address that nobody else has is one's own.
     joins = ~nw.col("address").is_null() & ~nw.col("address").is_in(never or [""])
     members = engine.hold(members.with_columns(a=nw.coalesce("a", nw.when(joins).then(nw.col("n")))))
-    addresses = engine.collect(
-        members.filter(~nw.col("a").is_null()).group_by("c", "a").agg(nw.len().alias("number"), nw.col("address").min())
-    ).to_pylist()
-    hubs = engine.collect(
-        members.filter(~nw.col("t").is_null()).group_by("c", "t").agg(nw.len().alias("number"))
-    ).to_pylist()
-    uid = nw.concat_str("system", nw.lit(":"), "id").alias("uid")
-    names = {row["n"]: row["uid"] for row in engine.collect(members.select("n", uid)).to_pylist()}
-    by_address, by_link = _most(addresses, "a"), _most(hubs, "t")
-    listed = []
-    for row in sorted(engine.collect(large).to_pylist(), key=lambda row: (-row["size"], row["c"])):
+    by_address, by_link = _most(members, "a", engine), _most(members, "t", engine)
+    names = _names(result, {row["c"] for row in listed} | _values(by_address, "a") | _values(by_link, "t"))
+    entries = []
+    for row in listed:
         address, hub = by_address.get(row["c"]), by_link.get(row["c"])
         entry = {"cluster": names[row["c"]], "size": row["size"]}
         if address is not None and (hub is None or address["number"] >= hub["number"]):
@@ -316,10 +310,27 @@ def _large_clusters(result: Reconciliation, settings: Settings) -> list[dict[str
         else:
             assert hub is not None
             entry |= {"joined_by": "link", "members": hub["number"] + 1, "value_masked": None, "uid": names[hub["t"]]}
-        listed.append(entry)
-    return listed
+        entries.append(entry)
+    return entries
 
 
-def _most(groups: list[dict[str, Any]], name: str) -> dict[int, dict[str, Any]]:
+def _most(members: Frame, name: str, engine: Engine) -> dict[int, dict[str, Any]]:
     """Of each cluster the group with the most members; among equals the one whose number is the smallest."""
-    return {each["c"]: each for each in sorted(groups, key=lambda each: (each["number"], -each[name]))}
+    groups = members.filter(~nw.col(name).is_null()).group_by("c", name)
+    counted = groups.agg(nw.len().alias("number"), nw.col("address").min())
+    largest = counted.filter(nw.col("number") == nw.col("number").max().over("c"))
+    first = largest.filter(nw.col(name) == nw.col(name).min().over("c"))
+    return {row["c"]: row for row in engine.collect(first).to_pylist()}
+
+
+def _values(groups: dict[int, dict[str, Any]], name: str) -> set[int]:
+    return {row[name] for row in groups.values()}
+
+
+def _names(result: Reconciliation, numbers: set[int]) -> dict[int, str]:
+    """`system:id` of a few rows."""
+    engine = result.engine
+    few = engine.bring(pa.table({"n": pa.array(sorted(numbers), pa.int64())}))
+    uid = nw.concat_str("system", nw.lit(":"), "id").alias("uid")
+    named = engine.collect(result.rows.names.join(few, on="n", how="inner").select("n", uid))
+    return dict(zip(named.column("n").to_pylist(), named.column("uid").to_pylist(), strict=True))
