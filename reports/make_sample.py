@@ -108,18 +108,20 @@ def _notebooks(sandbox: Sandbox, clock: SetClock) -> None:
         writer.writeheader()
         writer.writerows(_USUAL | row for row in _ROWS)
     environ = sandbox.environment() | {VARIABLE: iso(clock.now())}
-    told = {
+    told: dict[str, object] = {
         "approved": APPROVED,
         "created_by": demo_story.ANALYST,
         "apply": True,
         "actor": demo_story.ADMIN,
     }
     with mock.patch.dict(os.environ, environ):
-        for run_id, notebooks, parameters in (
-            ("notebooks", ("01_pull", "02_reconcile", "03_report", "05_explore"), {}),
-            ("resubscribe", ("04_resubscribe",), told),
-        ):
-            batch.run(Path("demo"), run_id=run_id, notebooks=notebooks, parameters=parameters, clock=clock)
+        batch.run(
+            Path("demo"),
+            run_id="notebooks",
+            notebooks=("01_pull", "02_reconcile", "03_report", "05_explore"),
+            clock=clock,
+        )
+        batch.run(Path("demo"), run_id="resubscribe", notebooks=("04_resubscribe",), parameters=told, clock=clock)
 
 
 def _settled(path: Path, folder: str) -> str:
