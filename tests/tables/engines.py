@@ -158,22 +158,22 @@ class Spark:
 
     def as_users_have_it(self) -> AbstractContextManager[None]:
         """The session with the settings that recon's own has: what most tests switch off for the sake of time."""
-        assert self.session is not None
-        return self._with(self._usual)
+        # What is usual is known when the session is there.
+        return self._with(self.session, self._usual)
 
     def in_partitions(self, number: int) -> AbstractContextManager[None]:
         """The session with so many partitions after every shuffle."""
-        return self._with({"spark.sql.shuffle.partitions": str(number)})
+        return self._with(self.session, {"spark.sql.shuffle.partitions": str(number)})
 
     @contextmanager
-    def _with(self, settings: dict[str, str]) -> Iterator[None]:
+    def _with(self, session: Any, settings: dict[str, str]) -> Iterator[None]:
         for name, value in settings.items():
-            self.session.conf.set(name, value)
+            session.conf.set(name, value)
         try:
             yield
         finally:
             for name, value in _FEW_ROWS.items():
-                self.session.conf.set(name, value)
+                session.conf.set(name, value)
 
 
 #: Another engine is one more line here.
