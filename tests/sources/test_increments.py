@@ -15,8 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recon import pulls
+from recon.clock import SetClock
 from recon.errors import UsageError
 from recon.sandbox.salesforce import records
+from recon.sandbox.salesforce.app import create_app
+from recon.sandbox.salesforce.auth import Org
 from recon.sandbox.store import text_time
 from recon.settings import Settings
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from recon.snapshot import Snapshot
-    from tests.sources.conftest import Acme, Answer
+    from tests.sources.conftest import Acme, Answer, Serve
 
 STANDARD = "HasOptedOutOfEmail"
 CUSTOM = "Marketo_Sales_Opt_Out__c"
@@ -46,13 +49,15 @@ class Workspace:
             run={"people": folder / "people.csv", "snapshots": folder / "snapshots"},
         )
 
-    def pull(self, way: Any = None, since: str | None = None, **salesforce: Any) -> Snapshot:
+    def pull(
+        self, way: Any = None, since: str | None = None, clock: SetClock | None = None, **salesforce: Any
+    ) -> Snapshot:
         return pulls.pull(
             self.settings.with_values(salesforce=salesforce),
             way=way,
             since=since,
             environ=self.acme.environ,
-            clock=self.acme.clock,
+            clock=clock or self.acme.clock,
             sleep=self.acme.slept.append,
         )
 
@@ -252,6 +257,30 @@ def test_only_what_fits_is_built_on(small: tuple[Workspace, Hands], values: dict
     with pytest.raises(UsageError, match="recon pull --full") as refused:
         folder.pull("since", since=base, **values)
     assert words in str(refused.value)
+
+
+def test_what_another_user_read_is_not_built_on(small: tuple[Workspace, Hands], serve: Serve) -> None:
+    """Another user may see other records."""
+    folder, _ = small
+    other = serve(create_app(folder.acme.store, Org(user_id="0055e0000000BobAAA")))
+    told = folder.pull("since", instance_url=other).manifest["pull"]
+    assert told["way"] == "full"
+    assert "as another user" in told["why_full"]
+
+
+@pytest.mark.parametrize("above", [0, 2000], ids=["bulk", "rest"])
+def test_how_far_was_read_is_told_by_salesforces_clock(small: tuple[Workspace, Hands], above: int) -> None:
+    """This machine's clock is three hours ahead, three times the overlap."""
+    folder, hands = small
+    acme = folder.acme
+    ahead = SetClock(acme.clock.now() + timedelta(hours=3))
+    folder.pull("full", bulk_above=above, clock=ahead)
+    acme.clock.advance(timedelta(minutes=5))
+    hands.do("opt out", "Lead", 1)
+    ahead.advance(timedelta(minutes=10))
+    kept = folder.pull("since", bulk_above=above, clock=ahead)
+    assert kept.manifest["pull"]["way"] == "since"
+    folder.same_as_full(kept)
 
 
 def test_a_field_that_became_visible_makes_a_full_pull(small: tuple[Workspace, Hands]) -> None:
