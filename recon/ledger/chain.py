@@ -139,9 +139,14 @@ def seal(personal: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
     tuple
         The reference for the chain (a random id and the salted hashes), and the text to keep (salts and values).
     """
-    kept = {name: {"salt": secrets.token_hex(_SALT_BYTES), "value": clean(value)} for name, value in personal.items()}
-    reference = {"id": secrets.token_hex(16), "hashes": {name: _sealed(name, part) for name, part in kept.items()}}
-    return reference, canonical(kept)
+    hashes, parts = {}, []
+    for name, value in sorted(personal.items()):
+        # Both texts are written around the value's own: canonical, as `unseal` reads them, and the value is looked at once.
+        key, salt = canonical(name), secrets.token_bytes(_SALT_BYTES)
+        text = canonical({name: {"value": clean(value)}})[len(key) + len('{:{"value":') : -len("}}")]
+        hashes[name] = _hashed(salt, b"{%b:%b}" % (key, text))
+        parts.append(b'%b:{"salt":"%b","value":%b}' % (key, salt.hex().encode(), text))
+    return {"id": secrets.token_hex(16), "hashes": hashes}, b"{" + b",".join(parts) + b"}"
 
 
 def unseal(text: bytes) -> dict[str, Any]:
@@ -159,7 +164,11 @@ def seal_holds(hashes: Mapping[str, Any], text: bytes) -> bool:
 
 
 def _sealed(name: str, part: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_PERSONAL_DOMAIN + bytes.fromhex(part["salt"]) + canonical({name: part["value"]})).hexdigest()
+    return _hashed(bytes.fromhex(part["salt"]), canonical({name: part["value"]}))
+
+
+def _hashed(salt: bytes, field: bytes) -> str:
+    return hashlib.sha256(_PERSONAL_DOMAIN + salt + field).hexdigest()
 
 
 def mentions(data: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:

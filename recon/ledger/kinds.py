@@ -260,7 +260,7 @@ def conform(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     if kind not in KINDS:
         raise ValueError(f"the ledger has no entries of kind {kind!r}")
     fields = KINDS[kind]
-    if unknown := sorted(set(data) - set(fields)):
+    if unknown := sorted(data.keys() - fields.keys()):
         raise ValueError(f"{kind} entries have no field {', '.join(unknown)}: free text belongs in the personal part")
     found: dict[str, Any] = {}
     for name, field in fields.items():
