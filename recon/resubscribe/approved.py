@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,12 +71,14 @@ class ApprovedRow:
 
     def content(self, address: str | None) -> tuple[str | None, ...]:
         """All that the row says, but for its line, with the address made comparable."""
-        names = (field.name for field in fields(self) if field.name not in ("line", "email"))
-        return (address, *(getattr(self, name) for name in names))
+        return (address, *_said(self))
 
     def digest(self, address: str | None) -> str:
         """SHA-256 over the content: the same row in another file, or on another line, has the same."""
         return hashlib.sha256(json.dumps(self.content(address), ensure_ascii=False).encode()).hexdigest()
+
+
+_said = attrgetter(*(field.name for field in fields(ApprovedRow) if field.name not in ("line", "email")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,8 @@ def write_check_and_plan(
     common = {"policy": plan.policy_sha256, "run_id": plan.run_id}
     file = str(approved.source.sha256)
     # An actor is an entry of its own beside the chain, so all are there before the transaction begins.
-    actors = {name: ledger.actor(name) for row in approved.rows for name in (row.approved_by, row.requested_by) if name}
+    named = dict.fromkeys(name for row in approved.rows for name in (row.approved_by, row.requested_by) if name)
+    actors = {name: ledger.actor(name) for name in named}
 
     def drafts() -> Iterator[Draft]:
         yield Draft(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from recon.clock import iso
@@ -32,6 +33,8 @@ _SCOPES: Mapping[str, Scope] = {
     "marketing+sales": "sales+marketing",
 }
 _BY_NAME: Mapping[str, Authorization] = {name.casefold(): name for name in AUTHORIZATIONS}
+#: Words that are remembered, of each kind.
+_REMEMBERED = 4096
 #: Records that a sentence names; the rest is counted.
 _NAMED = 3
 _MINIMUM_SCOPE = "the policy asks for sales+marketing (minimum_scope)"
@@ -125,12 +128,15 @@ class Case:
         return self.approved
 
 
+# The same words stand in most rows.
+@lru_cache(maxsize=_REMEMBERED)
 def authorization(text: str | None) -> Authorization | None:
     """The authorization type that a cell names; None where it names none."""
     plain = re.sub(r"\s*/\s*", "/", " ".join((text or "").casefold().split()))
     return "Other" if plain.startswith("other:") else _BY_NAME.get(plain)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def scope(text: str | None) -> Scope | None:
     """The scope that a cell names; None where it names none."""
     return _SCOPES.get("".join((text or "").casefold().split()))
@@ -343,6 +349,7 @@ def named(members: Sequence[Member]) -> str:
     return ", ".join(member.uid for member in members[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _plain(text: str) -> str:
     for odd, straight in (("’", "'"), ("‘", "'"), ("“", '"'), ("”", '"')):
         text = text.replace(odd, straight)

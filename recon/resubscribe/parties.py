@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from recon.identity import address
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from recon.resubscribe.clusters import Member
+
+#: People whose forms are remembered.
+_REMEMBERED = 4096
 
 
 class Parties:
@@ -40,14 +44,16 @@ class Parties:
             return any(member.address in addresses for member in members)
         return any(member.name is not None and _folded(member.name) in forms for member in members)
 
-    def _all_forms(self, who: str) -> set[str]:
+    def _all_forms(self, who: str) -> frozenset[str]:
         forms = _forms(who)
         return forms.union(*(entry for entry in self._listed if entry & forms))
 
 
-def _forms(text: str) -> set[str]:
+# The same few people stand in every row.
+@lru_cache(maxsize=_REMEMBERED)
+def _forms(text: str) -> frozenset[str]:
     name, _, rest = text.partition("<")
-    return {form for form in (_folded(name), _folded(rest.strip(" >"))) if form}
+    return frozenset(form for form in (_folded(name), _folded(rest.strip(" >"))) if form)
 
 
 def _folded(text: str) -> str:

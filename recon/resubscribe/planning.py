@@ -6,8 +6,7 @@ toolkit go through the same plan where that is asked for.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from itertools import chain
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -87,8 +86,12 @@ def make_plan(
     opt_outs = [] if actions is None else _wanted(actions, cleared_clusters)
     clears = ((member.system, member.id) for row in accepted for member in row.clears)
     tables = _Before(people, records, targets, (*clears, *((each["system"], each["id"]) for each in opt_outs)))
-    steps = chain(chain.from_iterable(_clears(row, tables) for row in accepted), _opt_outs(opt_outs, tables))
-    numbered = tuple(replace(step, number=place) for place, step in enumerate(steps, 1))
+    numbers = count(1)
+    numbered = tuple(
+        chain(
+            (step for row in accepted for step in _clears(row, tables, numbers)), _opt_outs(opt_outs, tables, numbers)
+        )
+    )
     out = pc.unique(merged.column("cluster").filter(merged.column("opted_out")))
     bounds = guards(
         settings.guards,
@@ -262,17 +265,17 @@ def _by_person(rows: list[AcceptedRow]) -> list[AcceptedRow]:
     return sorted(rows, key=lambda row: (first[row.clusters[0]], row.row.line))
 
 
-def _clears(row: AcceptedRow, tables: _Before) -> list[Step]:
+def _clears(row: AcceptedRow, tables: _Before, numbers: Iterator[int]) -> list[Step]:
     because = _because(row)
     members = sorted(row.clears, key=lambda member: (_ORDER[member.system], member.id))
-    return [_clear(member, row, because, tables) for member in members]
+    return [_clear(member, row, because, tables, next(numbers)) for member in members]
 
 
-def _clear(member: Member, row: AcceptedRow, because: str, tables: _Before) -> Step:
+def _clear(member: Member, row: AcceptedRow, because: str, tables: _Before, number: int) -> Step:
     row_before = tables.row(member.system, member.id)
     fields = tables.fields(member.system, member.object, member.id, row_before)
     return Step(
-        number=1,
+        number=number,
         person=member.cluster,
         system=member.system,
         object=member.object,
@@ -318,7 +321,7 @@ def _wanted(actions: pa.Table, cleared: set[str]) -> list[dict[str, Any]]:
     return [action for action in wanted.to_pylist() if action["cluster"] not in cleared]
 
 
-def _opt_outs(actions: Iterable[Mapping[str, Any]], tables: _Before) -> Iterator[Step]:
+def _opt_outs(actions: Iterable[Mapping[str, Any]], tables: _Before, numbers: Iterator[int]) -> Iterator[Step]:
     """Steps for opt-outs, all of one person together."""
     order = sorted(actions, key=lambda action: (action["cluster"], _ORDER[action["system"]], action["id"]))
     for action in order:
@@ -326,7 +329,7 @@ def _opt_outs(actions: Iterable[Mapping[str, Any]], tables: _Before) -> Iterator
         row = tables.row(system, action["id"])
         fields = tables.fields(system, sobject, action["id"], row)
         yield Step(
-            number=1,
+            number=next(numbers),
             person=action["cluster"],
             system=system,
             object=sobject,

@@ -220,7 +220,7 @@ def address_readings(email: str | None) -> tuple[str, ...]:
         return ()
     texts = [email, email.replace("’", "'")]
     texts += [text[1:] for text in texts if text.startswith("'")]
-    return tuple(dict.fromkeys(found for text in texts if (found := comparable(text)) is not None))
+    return tuple(dict.fromkeys(found for text in dict.fromkeys(texts) if (found := comparable(text)) is not None))
 
 
 def _the_one(addresses: Sequence[str], facts: Known) -> str | None:
