@@ -366,9 +366,9 @@ def from_snapshot(loaded: Settings, wanted: str | None, engine: Engine | None = 
     Raises
     ------
     UsageError
-        If there is no such snapshot.
+        If there is none at all.
     InputRefused
-        If it was damaged.
+        If there is no such snapshot, or it was damaged.
     """
     import pyarrow.parquet as pq
 

@@ -231,6 +231,9 @@ def _cast(relation: duckdb.DuckDBPyRelation, kind: str, column: Column, table: T
     ):
         raise unfit(table, ValueError(not_strings(table, column.name)))
     cast = f"TRY_CAST({value} AS {wanted})"
+    if column.kind == "time" and kind == "TIMESTAMP_NS":
+        # A cast would round: a moment before midnight to the next day.
+        cast = f"make_timestamptz(epoch_us({value}))"
     bad = f"{cast} IS NULL"
     if column.kind == "flag" and any(number in kind for number in _NUMBERS):
         bad = f"({value}) NOT IN (0, 1)"

@@ -154,7 +154,7 @@ def compare(
     rows = engine.hold(both.filter(differs | moved).with_columns(_first=~differs))
     first = engine.collect(rows.sort("_first", "n").head(MOST_CHANGED).select(*_CHANGED))
     counted = engine.collect(
-        rows.select(nw.len().alias("all"), (~nw.col("_first")).sum().alias("predictions"))
+        rows.select(nw.len().alias("all"), (~nw.col("_first")).cast(nw.Int64).sum().alias("predictions"))
     ).to_pylist()[0]
     notes = ["Only the settings differ: the same snapshot, and nothing was written."]
     if not same_field:

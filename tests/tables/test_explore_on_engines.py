@@ -40,12 +40,12 @@ def ask(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys.modules[asking.__module__], "engine_named", lambda name, **options: engine.own())
 
 
-def test_what_other_settings_would_change(local_engine: Engine, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_other_settings_would_change(engine: Engine, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     def asked() -> WhatIf:
         return compare(data, Settings(), sync_enabled=False, opt_out_field=None, show_addresses=True)
 
     wanted = asked()
-    ask(local_engine, monkeypatch)
+    ask(engine, monkeypatch)
     found = asked()
     assert found.changed_records == wanted.changed_records > 20
     assert found.changed_predictions == wanted.changed_predictions > 20
