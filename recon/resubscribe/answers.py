@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import requests
 
-from recon.sources.http import asked_wait
+from recon.sources.http import asked_wait, is_web_page
 
 #: Salesforce's codes after which the same write may succeed.
 RETRYABLE = frozenset({
@@ -84,7 +84,8 @@ def of_status(response: requests.Response, code: str | None) -> Answer:
     """What an answer means by its status and its code; only the code decides where there is one that is known."""
     status = response.status_code
     if 200 <= status < 300:
-        return DONE
+        # A proxy's login page is not the system's word: the record tells.
+        return Answer(retry=True, unknown=True, code="WEB_PAGE") if is_web_page(response) else DONE
     if code in STALE:
         return Answer(code=code)
     wait = asked_wait(response.headers)

@@ -53,7 +53,10 @@ class SalesforceWriter:
             )
         except requests.RequestException as error:
             return no_answer(error)
-        return of_status(response, error_code(json_of(response)))
+        answer = of_status(response, error_code(json_of(response)))
+        if answer.done and response.status_code != requests.codes.no_content:
+            return Answer(retry=True, unknown=True, code=f"HTTP_{response.status_code}")
+        return answer
 
     @property
     def server_time(self) -> datetime | None:

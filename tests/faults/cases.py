@@ -205,6 +205,25 @@ CASES = [
             "Whether it was written isn't known",
         ),
     ),
+    Case(
+        "login-page",
+        Side((reads("status", status=200, content="<html>Sign in</html>"),), 1, "something that is not JSON"),
+        Side((writes("status", status=200, content="<html>Sign in</html>"),)),
+    ),
+    Case(
+        "login-page-done",
+        Side(
+            (reads("status", status=200, content="<html>Sign in</html>", carried_out=True),),
+            1,
+            "something that is not JSON",
+        ),
+        Side((writes("status", status=200, content="<html>Sign in</html>", carried_out=True),)),
+    ),
+    Case(
+        "login-page-without-a-word",
+        Side((reads("status", status=200, content="{}"),), 1, "doesn't say how many there are"),
+        Side((writes("status", status=200, content="{}"),)),
+    ),
     Case("cut-length", Side((reads("cut"),)), Side((reads("cut"),))),
     Case("cut-chunked", Side((reads("cut", framing="chunked"),)), Side((reads("cut", framing="chunked"),))),
     Case("cut-no-length", Side((reads("cut", framing="none"),)), Side((reads("cut", framing="none"),))),
@@ -488,6 +507,11 @@ CASES = [
     gateway("gateway-cut-length", "cut"),
     gateway("gateway-cut-no-length", "cut", framing="none"),
     gateway("gateway-login-page", "status", status=502, content="<html>Sign in</html>"),
+    Case(
+        "gateway-login-page-at-a-change",
+        Side((pages("status", status=200, content="<html>Sign in</html>"),), 1, "something that is not JSON"),
+        Side((removes("status", status=200, content="<html>Sign in</html>"),)),
+    ),
     Case(
         "gateway-login-page-stays",
         Side(
