@@ -13,6 +13,7 @@ from recon.engines.on_duckdb import DuckDB
 from recon.engines.room import enough_room
 from recon.errors import NoRoom
 from recon.explore import what_if, why
+from recon.resubscribe.jobs import check, plan
 from recon.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -115,3 +116,16 @@ def test_a_pull_and_a_question_need_room_too(tmp_path: Path) -> None:
         why(tmp_path, "12")
     with pytest.raises(NoRoom, match=r"run\.memory"):
         what_if(tmp_path, sync_enabled=False)
+
+
+def test_a_plan_needs_room_too(tmp_path: Path) -> None:
+    sources = "".join(f'{name} = "{path}"\n' for name, path in _workspace(tmp_path, "100MB").items())
+    (tmp_path / "recon.toml").write_text(f'[run]\nmemory = "100MB"\n{sources}', "utf-8")
+    jobs.pull(tmp_path)
+    (tmp_path / "recon.toml").write_text(f'[run]\nmemory = "1MB"\n{sources}', "utf-8")
+    head = "email,reason,authorization,consent_date,purpose,evidence,initiated_by,approved_by,approved_at\n"
+    (tmp_path / "approved.csv").write_text(head + "p7@example.org,asked,,2026-11-20,,,,,\n", "utf-8")
+    for asked in (check, plan):
+        with pytest.raises(NoRoom, match=r"run\.memory"):
+            asked(tmp_path, tmp_path / "approved.csv")
+    assert not [*tmp_path.glob("reports/*/plan.json")]

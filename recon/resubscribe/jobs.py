@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recon import jobs, secrets, settings
 from recon.clock import from_environment
+from recon.engines.room import enough_room
 from recon.errors import UsageError
 from recon.evidence import open_ledger, take_checkpoint
 from recon.progress import SILENT
@@ -144,6 +145,8 @@ def check(
         If there is no snapshot.
     SourceError
         If Salesforce can't be read: a consent that can't be looked up isn't taken for none.
+    NoRoom
+        If the memory that the engine may use, or a disk, isn't enough.
     """
     clock = clock or from_environment()
     loaded = settings.load(Path(workspace))
@@ -153,7 +156,8 @@ def check(
         )
     given = read_approved(Path(approved))
     data = jobs.from_snapshot(loaded, snapshot)
-    merged, _ = _tables(_reconciled(data, loaded, clock, environ))
+    with enough_room(loaded.run, "duckdb"):
+        merged, _ = _tables(_reconciled(data, loaded, clock, environ))
     consents = _consents(given, merged, loaded, clock, environ, progress)
     checked = _checked(given, merged, data, loaded, clock, consents, environ)
     if out is not None:
@@ -205,8 +209,9 @@ def plan(
     data = jobs.from_snapshot(loaded, snapshot)
     run_id = run_id or jobs.new_run_id(clock)
     folder = jobs.run_folder(loaded, run_id)
-    result = _reconciled(data, loaded, clock, environ)
-    merged, actions = _tables(result)
+    with enough_room(loaded.run, "duckdb"):
+        result = _reconciled(data, loaded, clock, environ)
+        merged, actions = _tables(result)
     consents = _consents(given, merged, loaded, clock, environ, progress)
     checked = _checked(given, merged, data, loaded, clock, consents, environ)
     in_force = jobs.settings_in_force(loaded)
@@ -303,7 +308,8 @@ def _reconciled(data: jobs.Data, loaded: Settings, clock: Clock, environ: Mappin
     from recon.resubscribe.answered import answered_leads
 
     answered = answered_leads(loaded, data.records, clock, environ)
-    return reconcile(data.people, data.records, loaded, engine=engine_named("auto"), answered=answered)
+    engine = engine_named("auto", memory=loaded.run.memory, spill=loaded.run.spill)
+    return reconcile(data.people, data.records, loaded, engine=engine, answered=answered)
 
 
 def _tables(result: Reconciliation) -> tuple[pa.Table, pa.Table]:

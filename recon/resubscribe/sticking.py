@@ -75,7 +75,7 @@ def reverting(
     """Those of the cleared records that the next nightly run would opt out again, by `system:id`."""
     if not cleared:
         return {}
-    engine = engine_named("auto")
+    engine = engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
     after = planned_state(people, records, cleared, opted_out)
     result = reconcile(*after, settings, engine=engine)
     actions = engine.collect(result.actions_frame.select("system", "id", "predicted_opted_out", "path"))
