@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from recon.charts.chart import Chart
-from recon.charts.theme import BLUE, GREY, WIDTH, titled
+from recon.charts.theme import BLUE, GREY, WIDTH, titled, whole
 
 if TYPE_CHECKING:
     from recon.explore import WhatIf
@@ -36,7 +36,7 @@ def compared(what_if: WhatIf) -> Chart:
 
     def draw(alt: Any) -> Any:
         order = alt.Y("category:N", sort=names, title=None, axis=alt.Axis(labelPadding=14))
-        across = alt.X("now:Q", title="records that need action")
+        across = alt.X("now:Q", title="records that need action", axis=whole(alt, (pair["end"] for pair in pairs), 6))
         ends = (
             alt.Chart(alt.Data(values=pairs)).mark_text(align="left", dx=12).encode(y=order, x="end:Q", text="change:N")
         )
@@ -50,7 +50,7 @@ def compared(what_if: WhatIf) -> Chart:
             .mark_point(filled=True, size=110, opacity=1)
             .encode(
                 y=order,
-                x=alt.X("records:Q", axis=alt.Axis(format=",d", tickMinStep=1, tickCount=6, grid=False)),
+                x=alt.X("records:Q", axis=across.axis),
                 shape=alt.Shape(
                     "settings:N",
                     scale=alt.Scale(domain=list(_SHAPES), range=[shape for shape, _ in _SHAPES.values()]),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from recon.categories import CATEGORIES
 from recon.charts.chart import Chart
 from recon.charts.reading import count_actions, grouped
-from recon.charts.theme import BLUE, FIXES, GREY, VERMILION, WIDTH, colours, titled
+from recon.charts.theme import BLUE, FIXES, GREY, VERMILION, WIDTH, colours, titled, whole
+from recon.report.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,12 +51,16 @@ def disagreements(run: Run) -> Chart:
     total = sum(counted.values())
     most = max(names, key=lambda name: sum(n for (category, _), n in counted.items() if category == name), default=None)
     by_fix = ", ".join(f"{fix} {sum(n for (_, each), n in counted.items() if each == fix):,}" for fix in FIXES)
-    told = f"{total:,} records need action. Who mends them: {by_fix}." + (f" Most of them: {most}." if most else "")
+    told = f"{plural(total, 'record needs', 'records need')} action. Who mends them: {by_fix}." + (
+        f" Most of them: {most}." if most else ""
+    )
 
     def draw(alt: Any) -> Any:
         return bars(alt, rows, "category", names, "fix", FIXES, "records", "who mends it").properties(
             title=titled(
-                alt, "Records that need action", [f"{total:,} records, each under the first category that applies"]
+                alt,
+                "Records that need action",
+                [f"{plural(total, 'record', 'records')}, each under the first category that applies"],
             )
         )
 
@@ -139,7 +144,7 @@ def cluster_sizes(run: Run) -> Chart:
     def draw(alt: Any) -> Any:
         order = alt.Y("records:N", sort=spans, title="records of one person")
         number = alt.Chart(alt.Data(values=totals)).encode(
-            y=order, x=alt.X("persons:Q", title="persons", axis=_whole(alt))
+            y=order, x=alt.X("persons:Q", title="persons", axis=whole(alt, (each["persons"] for each in totals)))
         )
         label = number.mark_text(align="left", dx=4).encode(text=alt.Text("persons:Q", format=","))
         left = (number.mark_bar(color=GREY) + label).properties(width=WIDTH * 0.4, height=alt.Step(_STEP))
@@ -168,11 +173,6 @@ def cluster_sizes(run: Run) -> Chart:
     return Chart("cluster-sizes", "Records of one person", told, table, draw)
 
 
-def _whole(alt: Any) -> Any:
-    """An axis of counts: whole numbers only."""
-    return alt.Axis(format=",d", tickMinStep=1, tickCount=5, grid=False)
-
-
 def bars(
     alt: Any,
     rows: list[dict[str, Any]],
@@ -186,13 +186,14 @@ def bars(
     """Horizontal bars in parts, with the sum at their end: small ones can be read, too."""
     sums = [{along: name, number: sum(row[number] for row in rows if row[along] == name)} for name in names]
     order = alt.Y(f"{along}:N", sort=names, title=None)
+    across = alt.X(f"{number}:Q", title=number, axis=whole(alt, (row[number] for row in sums)))
     ranked = [row | {"rank": list(parts).index(row[part])} for row in rows]
     parted = (
         alt.Chart(alt.Data(values=ranked))
         .mark_bar(stroke="white")
         .encode(
             y=order,
-            x=alt.X(f"{number}:Q", title=number, axis=_whole(alt)),
+            x=across,
             color=colours(alt, parts, part, legend),
             order=alt.Order("rank:Q"),
             tooltip=[f"{along}:N", f"{part}:N", alt.Tooltip(f"{number}:Q", format=",")],
@@ -201,6 +202,6 @@ def bars(
     ends = (
         alt.Chart(alt.Data(values=sums))
         .mark_text(align="left", dx=4)
-        .encode(y=order, x=alt.X(f"{number}:Q", axis=_whole(alt)), text=alt.Text(f"{number}:Q", format=","))
+        .encode(y=order, x=across, text=alt.Text(f"{number}:Q", format=","))
     )
     return (parted + ends).properties(width=WIDTH, height=alt.Step(_STEP))

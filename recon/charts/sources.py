@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.charts.chart import Chart
 from recon.charts.reading import grouped
-from recon.charts.theme import BLUE, GREEN, GREY, PINK, VERMILION, WIDTH, colours, titled
+from recon.charts.theme import BLUE, GREEN, GREY, PINK, VERMILION, WIDTH, colours, titled, whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +68,11 @@ def opt_outs(kept: Kept) -> Chart:
     if periods:
         told += f" Those with a date lie between {periods[0]} and {periods[-1]}."
 
+    heights = {
+        side: [sum(row["opt-outs"] for row in rows if (row["side"], row["period"]) == (side, at)) for at in periods]
+        for side in _SIDES
+    }
+
     def draw(alt: Any) -> Any:
         # An empty period has its place, too.
         ways = [way for way in _WAYS if any(row["how"] == way for row in rows)]
@@ -85,7 +90,7 @@ def opt_outs(kept: Kept) -> Chart:
                         title="opted out since" if last else None,
                         axis=alt.Axis(labelAngle=-45, labelOverlap=True, labels=last),
                     ),
-                    y=alt.Y("opt-outs:Q", title=side, axis=alt.Axis(format=",d", tickMinStep=1, tickCount=4)),
+                    y=alt.Y("opt-outs:Q", title=side, axis=whole(alt, heights[side], 4, grid=True)),
                     color=colours(alt, {way: _WAYS[way] for way in ways}, "how"),
                     order=alt.Order("rank:Q"),
                     tooltip=["period:O", "how:N", alt.Tooltip("opt-outs:Q", format=",")],

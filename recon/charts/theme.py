@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 BLUE, VERMILION, GREEN, PINK, GREY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#767676"
 INK, PALE, LINE = "#222222", "#f3c9a5", "#d9d9d9"
@@ -71,6 +71,12 @@ def colours(alt: Any, of: Mapping[str, str], field: str, title: str | None = Non
         scale=alt.Scale(domain=list(of), range=list(of.values())),
         legend=alt.Legend(title=title, columns=6),
     )
+
+
+def whole(alt: Any, numbers: Iterable[int], ticks: int = 5, *, grid: bool = False) -> Any:
+    """An axis of counts, as long as the largest of them: whole numbers only, each once."""
+    # No more ticks than the largest number. tickMinStep says the same, but is dropped where layers share an axis.
+    return alt.Axis(format=",d", tickCount=max(1, min(ticks, max(numbers, default=0))), grid=grid)
 
 
 def titled(alt: Any, title: str, lines: Sequence[str] = ()) -> Any:

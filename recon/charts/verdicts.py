@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from recon.charts.chart import Chart
 from recon.charts.runs import bars
 from recon.charts.theme import BLUE, GREY, VERMILION, titled
+from recon.report.words import plural
 
 if TYPE_CHECKING:
     from recon.resubscribe.jobs import Resubscribed
@@ -37,7 +38,11 @@ def verdicts(done: Resubscribed) -> Chart:
         for verdict in _VERDICTS
         if counted[code, verdict]
     ]
-    told = f"{len(found):,} rows: " + ", ".join(f"{by_verdict[verdict]:,} {verdict}" for verdict in _VERDICTS) + "."
+    told = (
+        f"{plural(len(found), 'row', 'rows')}: "
+        + ", ".join(f"{by_verdict[verdict]:,} {verdict}" for verdict in _VERDICTS)
+        + "."
+    )
 
     def draw(alt: Any) -> Any:
         return bars(alt, rows, "code", order, "verdict", _VERDICTS, "rows", "verdict").properties(

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
@@ -198,6 +199,26 @@ def test_much_data_is_counted_and_not_drawn(tmp_path: Path) -> None:
         ):
             assert 2 <= drawn_rows(chart.spec) < 200
             assert len(json.dumps(chart.spec)) < 40_000
+
+
+def labels(chart: Chart) -> list[str]:
+    """The numbers along the axis of counts, as they are drawn."""
+    groups = ET.fromstring(chart.svg).iter("{http://www.w3.org/2000/svg}g")
+    axis = next(group for group in groups if group.get("aria-label", "").startswith("X-axis"))
+    texts = [each.text or "" for each in axis.iter("{http://www.w3.org/2000/svg}text")]
+    return [text for text in texts if re.fullmatch(r"[\d,.]+", text)]
+
+
+@pytest.mark.parametrize("most", [*range(1, 8), 13, 1_234])
+def test_an_axis_of_counts_holds_whole_numbers_and_each_once(tmp_path: Path, most: int) -> None:
+    rows = [{"category": "bounce", "fix": "nobody", "due_by": "2026-11-24"}] * most
+    merged = [{"cluster": str(number), "opted_out": True} for number in range(most)]
+    run = a_run(tmp_path, rows, merged)
+    for chart in (charts.disagreements(run), charts.deadlines(run), charts.cluster_sizes(run)):
+        drawn = [int(label.replace(",", "")) for label in labels(chart)]
+        assert drawn[0] == 0
+        assert [b - a for a, b in pairwise(drawn)] == [drawn[1]] * (len(drawn) - 1)
+        assert drawn[-1] <= most < drawn[-1] + drawn[1]
 
 
 def test_nothing_is_a_chart_too(tmp_path: Path) -> None:
