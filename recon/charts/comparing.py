@@ -36,7 +36,8 @@ def compared(what_if: WhatIf) -> Chart:
 
     def draw(alt: Any) -> Any:
         order = alt.Y("category:N", sort=names, title=None, axis=alt.Axis(labelPadding=14))
-        across = alt.X("now:Q", title="records that need action", axis=whole(alt, (pair["end"] for pair in pairs), 6))
+        axis = whole(alt, (pair["end"] for pair in pairs), 6)
+        across = alt.X("now:Q", title="records that need action", axis=axis)
         ends = (
             alt.Chart(alt.Data(values=pairs)).mark_text(align="left", dx=12).encode(y=order, x="end:Q", text="change:N")
         )
@@ -50,7 +51,7 @@ def compared(what_if: WhatIf) -> Chart:
             .mark_point(filled=True, size=110, opacity=1)
             .encode(
                 y=order,
-                x=alt.X("records:Q", axis=across.axis),
+                x=alt.X("records:Q", axis=axis),
                 shape=alt.Shape(
                     "settings:N",
                     scale=alt.Scale(domain=list(_SHAPES), range=[shape for shape, _ in _SHAPES.values()]),
