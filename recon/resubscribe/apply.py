@@ -14,9 +14,10 @@ from recon.evidence import cover, open_ledger
 from recon.progress import SILENT
 from recon.resubscribe import refusals
 from recon.resubscribe.applying import Run
-from recon.resubscribe.plan_file import read_plan
-from recon.resubscribe.snapshot_facts import snapshot_facts
+from recon.resubscribe.kept_facts import KeptFacts
+from recon.resubscribe.spool import room_for
 from recon.resubscribe.steps_evidence import StepsEvidence
+from recon.resubscribe.stored_plan import StoredPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,22 +73,26 @@ def apply(
     UsageError
         If the settings were changed, approvals have expired, it is the guard window's time, or nobody acts. Nothing was written.
     ReconError
-        If another run is at work, or a system can't be logged in to.
+        If another run is at work, a system can't be logged in to, or the disk is full.
     """
     clock = clock or from_environment()
     workspace, file = Path(workspace), Path(plan_path)
     loaded = settings.load(workspace)
-    plan = read_plan(file)
-    if not actor.strip():
-        raise UsageError("nobody is named who applies the plan.", hint="Name the admin: --actor WHO.")
-    refusals.refuse_unfit(plan, file)
-    environ = secrets.resolver(loaded, environ)
     with ExitStack() as stack:
+        stack.enter_context(room_for(file.parent))
+        stored = StoredPlan(file)
+        plan = stored.plan
+        if not actor.strip():
+            raise UsageError("nobody is named who applies the plan.", hint="Name the admin: --actor WHO.")
+        refusals.refuse_unfit(plan, file)
+        environ = secrets.resolver(loaded, environ)
         stack.enter_context(lock.held(workspace, f"apply {plan.run_id}", clock, environ=environ))
         ledger = stack.enter_context(open_ledger(loaded, clock, environ))
-        facts = snapshot_facts(plan, loaded, file.parent)
-        evidence = StepsEvidence(ledger, plan, actor=actor.strip(), addresses=facts.addresses, clock=clock)
-        run = Run(plan, file.parent, loaded, evidence, facts, clock, sleep, inside_guard_window)
+        facts = KeptFacts(stored.spool, plan, loaded, file.parent)
+        evidence = StepsEvidence(
+            ledger, plan, actor=actor.strip(), addresses=facts.addresses, clock=clock, spool=stored.spool
+        )
+        run = Run(stored, file.parent, loaded, evidence, facts, clock, sleep, inside_guard_window)
         try:
             if worklist is not None:
                 return run.take_back(Path(worklist), actor.strip())

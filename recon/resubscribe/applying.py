@@ -11,33 +11,36 @@ from recon.disk import sha256
 from recon.errors import AccessRefused, SourceError, UsageError
 from recon.nightly import next_run
 from recon.resubscribe import refusals
-from recon.resubscribe.before import save_before, saved_before
+from recon.resubscribe.before import is_saved, save_before
 from recon.resubscribe.bulk_steps import BulkSteps
 from recon.resubscribe.bulk_update import BulkUpdate
 from recon.resubscribe.carrying_out import Carrier
 from recon.resubscribe.connect_writer import ConnectWriter
 from recon.resubscribe.live import LivePeople, LiveSalesforce
 from recon.resubscribe.moments import reader
-from recon.resubscribe.outcomes import APPLY_FILE, Applied, write_outcomes
+from recon.resubscribe.outcomes import APPLY_FILE, Applied, packed, unpacked, write_outcomes
 from recon.resubscribe.salesforce_writer import SalesforceWriter
+from recon.resubscribe.spool import Row
 from recon.resubscribe.steps_evidence import WORKLIST, StepsEvidence, Task
 from recon.resubscribe.systems import Stopped, Systems
-from recon.resubscribe.worklist import WORKLIST_CSV, items, read_ticked, write_worklist
+from recon.resubscribe.worklist import WORKLIST_CSV, Todo, read_ticked, write_worklist
 from recon.sources.calls import cost
 from recon.sources.guard import window, window_met
 from recon.sources.quota import day
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import ExitStack
+    from datetime import datetime
     from pathlib import Path
 
     from recon.clock import Clock
     from recon.progress import Progress
+    from recon.resubscribe.kept_facts import KeptFacts
     from recon.resubscribe.live import Seen
     from recon.resubscribe.outcomes import Outcome
-    from recon.resubscribe.plan_file import Plan, Step
-    from recon.resubscribe.snapshot_facts import Facts
+    from recon.resubscribe.plan_file import Step
+    from recon.resubscribe.stored_plan import StoredPlan
     from recon.settings import Settings
     from recon.sources.gateway_client import GatewayClient
     from recon.sources.salesforce_session import Connection
@@ -53,28 +56,26 @@ class Run:
 
     def __init__(
         self,
-        plan: Plan,
+        stored: StoredPlan,
         folder: Path,
         loaded: Settings,
         evidence: StepsEvidence,
-        facts: Facts,
+        facts: KeptFacts,
         clock: Clock,
         sleep: Callable[[float], None],
         inside_guard_window: bool,  # noqa: FBT001 - apply's own parameter
     ) -> None:
-        self._plan, self._folder, self._loaded = plan, folder, loaded
+        self._stored, self._plan = stored, stored.plan
+        self._folder, self._loaded = folder, loaded
         self._evidence, self._facts = evidence, facts
         self._clock, self._sleep = clock, sleep
         self._inside = inside_guard_window
-        self._persons: dict[str, list[Step]] = {}
-        for step in plan.steps:
-            self._persons.setdefault(step.person, []).append(step)
         self._connection: Connection | None = None
         self._client: GatewayClient | None = None
-        self._earlier = {step.number for step in plan.steps if evidence.state(Task(step)).result == "done"}
         self._way = "rest"
         self._notes: list[str] = []
-        self._resumed = any(evidence.state(Task(step)).attempts for step in plan.steps)
+        self._resumed = evidence.resumed
+        self._window: tuple[datetime | None, bool] = (None, False)
 
     def carry_out(self, stack: ExitStack, actor: str, environ: Mapping[str, str], progress: Progress) -> Applied:
         """Do what is left of the plan; of one that was carried out, give the outcomes back."""
@@ -89,8 +90,7 @@ class Run:
             raise
         systems = self._open(stack, actor, environ)
         carrier = self._carrier(systems)
-        saved = saved_before(self._plan, self._folder)
-        if saved is None:
+        if not is_saved(self._plan, self._folder):
             save_before(self._plan, systems.read, self._folder, started)
         clears = sum(step.direction == "clear" for step in self._plan.steps)
         self._evidence.run({"clear": clears, "set": len(self._plan.steps) - clears})
@@ -105,17 +105,16 @@ class Run:
     def take_back(self, file: Path, actor: str) -> Applied:
         """Take a ticked worklist back; nothing is written to any system."""
         policy, now = self._loaded.policy, self._clock.now()
-        listed = {step.number: step for step in self._plan.steps if self._evidence.state(Task(step)).way == WORKLIST}
         read = reader(policy.date_format, self._loaded.sync.time_zone)
         ticks = [
             tick
-            for tick in read_ticked(file, self._plan, listed, read, now)
-            if self._evidence.state(Task(listed[tick.step])).open is not None
+            for tick in read_ticked(file, self._plan, self._listed, read, now)
+            if self._evidence.state(Task(tick.step)).open is not None
         ]
         if ticks:
             self._evidence.run({"ticked": len(ticks)})
         for tick in ticks:
-            task = Task(listed[tick.step])
+            task = Task(tick.step)
             self._evidence.conclude(
                 task,
                 "done",
@@ -128,12 +127,16 @@ class Run:
         self._write(outcomes, actor, iso(now))
         return Applied(outcomes, self._folder)
 
+    def _listed(self, number: int) -> Step | None:
+        """A step that is or was on the worklist."""
+        step = self._plan.steps[number - 1] if 0 < number <= len(self._plan.steps) else None
+        return step if step is not None and self._evidence.state(Task(step)).way == WORKLIST else None
+
     def _put_back(self, idle: Carrier, stack: ExitStack, actor: str, environ: Mapping[str, str], started: str) -> None:
         """Put back what a run that was interrupted had to: to opt somebody out again is never refused."""
-        owed = [steps for steps in self._persons.values() if idle.owed(steps)]
-        if owed:
+        if any(idle.owed(steps) for steps in self._stored.persons()):
             carrier = self._carrier(self._open(stack, actor, environ))
-            for steps in owed:
+            for steps in self._stored.persons():
                 carrier.put_back_owed(steps)
             self._write(self._outcomes(carrier), actor, started)
 
@@ -142,15 +145,15 @@ class Run:
         return Carrier(
             systems,
             self._evidence,
-            addresses=self._facts.addresses,
-            others=self._facts.others,
+            facts=self._facts,
+            spool=self._stored.spool,
             retries={"salesforce": salesforce.retries, "sales_connect": gateway.retries},
             backoff={"salesforce": salesforce.backoff_seconds, "sales_connect": gateway.backoff_seconds},
             sleep=self._sleep,
         )
 
     def _nothing_left(self, carrier: Carrier) -> bool:
-        return all(carrier.at_rest(steps) for steps in self._persons.values())
+        return all(carrier.at_rest(steps) for steps in self._stored.persons())
 
     def _given_back(self, carrier: Carrier) -> Applied:
         outcomes = self._outcomes(carrier)
@@ -179,8 +182,7 @@ class Run:
         from recon.sources.salesforce_session import connect
 
         systems = Systems()
-        looked_at = [step for others in self._facts.others.values() for step in others]
-        needed = {step.system for step in (*self._plan.steps, *looked_at)}
+        needed = self._facts.looked_at | {step.system for step in self._plan.steps}
         connect_settings = self._loaded.sales_connect
         if "salesforce" in needed:
             connection = connect(self._loaded.salesforce, environ=environ, sleep=self._sleep)
@@ -207,25 +209,24 @@ class Run:
         return systems
 
     def _go(self, carrier: Carrier, systems: Systems, advance: Callable[[int], None]) -> None:
-        persons = list(self._persons.values())
         if self._connection is None or systems.salesforce is None:
-            self._row_by_row(carrier, persons, advance)
+            self._row_by_row(carrier, self._stored.persons(), advance)
             return
         jobs = BulkUpdate(self._connection, self._loaded.salesforce, self._sleep)
         rows = self._loaded.salesforce.bulk_job_rows
         bulk = BulkSteps(jobs, systems.salesforce, self._evidence, rows)
         self._notes = bulk.notes
         bulk.go_on(self._plan.steps)
-        for steps in persons:
+        for steps in self._stored.persons():
             carrier.put_back_owed(steps)
         waiting = sum(
             step.system == "salesforce" and not self._evidence.state(Task(step)).final for step in self._plan.steps
         )
         if waiting <= self._loaded.salesforce.bulk_updates_above:
-            self._row_by_row(carrier, persons, advance)
+            self._row_by_row(carrier, self._stored.persons(), advance)
             return
         self._way = "bulk"
-        for part in _parts(persons, rows):
+        for part in _parts(self._stored.persons(), rows):
             seen = self._by_job(carrier, systems, bulk, part)
             self._row_by_row(carrier, part, advance, seen)
 
@@ -247,6 +248,7 @@ class Run:
             for attempt in range(settings.retries + 1):
                 looked_at = self._connection.server_time if self._connection is not None else None
                 seen = systems.read([step for of_person in locked for step in carrier.looked_at(of_person)])
+                carrier.know_histories(locked, seen)
                 tasks = [task for of_person in locked for task in carrier.review(of_person, seen)]
                 tasks = [task for task in tasks if task.step.system == "salesforce"]
                 bulk.write(tasks, seen, looked_at)
@@ -276,7 +278,7 @@ class Run:
     def _row_by_row(
         self,
         carrier: Carrier,
-        persons: list[list[Step]],
+        persons: Iterable[list[Step]],
         advance: Callable[[int], None],
         seen: Mapping[str, Seen] | None = None,
     ) -> None:
@@ -303,21 +305,23 @@ class Run:
             advance(len(steps))
 
     def _window_open(self, carrier: Carrier, steps: list[Step]) -> bool:
-        if self._inside or carrier.at_rest(steps) or all(step.direction == "set" for step in steps):
+        if self._inside or all(step.direction == "set" for step in steps):
             return False
-        now = self._clock.now()
-        return window_met(now, now, self._loaded.sync) is not None
+        # It begins and ends with a second, and is asked for each person.
+        now = self._clock.now().replace(microsecond=0)
+        if now != self._window[0]:
+            self._window = (now, window_met(now, now, self._loaded.sync) is not None)
+        return self._window[1] and not carrier.at_rest(steps)
 
-    def _outcomes(self, carrier: Carrier) -> tuple[Outcome, ...]:
-        found = {each.number: each for steps in self._persons.values() for each in carrier.outcomes(steps)}
-        return tuple(
-            replace(found[step.number], outcome="skipped_done")
-            if step.number in self._earlier and found[step.number].outcome == "done"
-            else found[step.number]
-            for step in self._plan.steps
-        )
+    def _outcomes(self, carrier: Carrier) -> Sequence[Outcome]:
+        found: Row[Outcome] = Row(self._stored.spool, packed, unpacked)
+        for steps in self._stored.persons():
+            for step, outcome in zip(steps, carrier.outcomes(steps), strict=True):
+                again = outcome.outcome == "done" and self._evidence.state(Task(step)).earlier
+                found.put(step.number - 1, replace(outcome, outcome="skipped_done") if again else outcome)
+        return found
 
-    def _write(self, outcomes: tuple[Outcome, ...], actor: str | None, started_at: str) -> None:
+    def _write(self, outcomes: Sequence[Outcome], actor: str | None, started_at: str) -> None:
         about: dict[str, Any] = {
             "actor": actor,
             "started_at": started_at,
@@ -334,9 +338,8 @@ class Run:
             "api_quota": day(self._connection),
         }
         write_outcomes(self._plan, outcomes, about, self._folder)
-        listed = {each.number for each in outcomes if each.outcome == "worklist"}
-        if listed or (self._folder / WORKLIST_CSV).exists():
-            todo = items([step for step in self._plan.steps if step.number in listed], self._facts)
+        todo = Todo(self._plan.steps, outcomes, self._facts)
+        if len(todo) or (self._folder / WORKLIST_CSV).exists():
             write_worklist(self._plan, todo, self._deadline(), self._folder)
 
     def _deadline(self) -> str | None:
@@ -350,7 +353,7 @@ class Run:
         return f"{iso(before)} ({before.astimezone(ZoneInfo(sync.time_zone)):%Y-%m-%d %H:%M} {sync.time_zone})"
 
 
-def _parts(persons: list[list[Step]], size: int) -> Iterator[list[list[Step]]]:
+def _parts(persons: Iterable[list[Step]], size: int) -> Iterator[list[list[Step]]]:
     """People in parts of so many records: few enough that they don't change much between the last look at them and the job."""
     part: list[list[Step]] = []
     held = 0

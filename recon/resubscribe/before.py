@@ -28,24 +28,24 @@ _AT_A_TIME = 10_000
 _COLUMNS = ("step", "system", "object", "id", "field", "value", "modified_at", "opted_out_at", "gone")
 
 
-def saved_before(plan: Plan, folder: Path) -> dict[str, Any] | None:
-    """The values that an earlier run of the same plan saved; None where none did.
+def is_saved(plan: Plan, folder: Path) -> bool:
+    """Whether an earlier run of the same plan saved the values.
 
     Raises
     ------
     InputRefused
-        If the folder holds another plan's.
+        If the folder holds another plan's, or what can't be read.
     """
     file = folder / BEFORE_JSON
     try:
-        document = json.loads(file.read_text("utf-8"))
+        saved = _plan_of(file)
     except FileNotFoundError:
-        return None
+        return False
     except (OSError, ValueError) as error:
         raise InputRefused(
             [Problem(str(file), "the saved values can't be read.", "Look what became of the file.")]
         ) from error
-    if not isinstance(document, dict) or document.get("plan") != plan.hash:
+    if saved != plan.hash:
         raise InputRefused(
             [
                 Problem(
@@ -53,7 +53,24 @@ def saved_before(plan: Plan, folder: Path) -> dict[str, Any] | None:
                 )
             ]
         )
-    return document
+    return True
+
+
+def _plan_of(file: Path) -> str | None:
+    """The plan that before.json names; all of it is read, a record at a time, as `save_before` lays them out. Raises ValueError."""
+    head: list[str] = []
+    record: list[str] = []
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            if not line.startswith("    "):
+                head.append(line)
+                continue
+            record.append(line)
+            if line.startswith("    }"):
+                json.loads("".join(record).rstrip(",\n"))
+                record.clear()
+    document = json.loads("".join([*head, *record]))
+    return document.get("plan") if isinstance(document, dict) else None
 
 
 def save_before(plan: Plan, read: Callable[[Sequence[Step]], Mapping[str, Seen]], folder: Path, at: datetime) -> None:

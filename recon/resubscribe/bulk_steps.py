@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
 
 from recon.errors import IncompletePull
@@ -51,12 +52,13 @@ class BulkSteps:
         SourceError
             If Salesforce can't be asked.
         """
-        begun: dict[str, list[Task]] = {}
-        for step in steps:
+        begun: dict[str, array[int]] = {}
+        for place, step in enumerate(steps):
             state = self._evidence.state(Task(step))
             if state.open is not None and state.way == BULK and state.job is not None:
-                begun.setdefault(state.job, []).append(Task(step))
-        for job_id, tasks in begun.items():
+                begun.setdefault(state.job, array("Q")).append(place)
+        for job_id, places in begun.items():
+            tasks = [Task(steps[place]) for place in places]
             # An upload that was never closed wrote nothing, and by now its records may have changed: it isn't closed any more.
             if self._jobs.abandon(job_id):
                 self._evidence.conclude_all([(task, "unprocessed", "JOB_NOT_STARTED", True) for task in tasks])

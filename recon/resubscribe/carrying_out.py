@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from recon.errors import SourceError
 from recon.resubscribe.answers import STOPPING, remedy
-from recon.resubscribe.outcomes import Outcome
+from recon.resubscribe.histories import Histories
+from recon.resubscribe.outcomes import Outcome, packed, unpacked
+from recon.resubscribe.spool import Shelf
 from recon.resubscribe.staleness import is_so, set_since, slipped_in, staleness
 from recon.resubscribe.steps_evidence import BULK, NEWER_OPT_OUT, WORKLIST, Task
 from recon.resubscribe.systems import Stopped
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from recon.resubscribe.answers import Answer
+    from recon.resubscribe.kept_facts import KeptFacts
     from recon.resubscribe.live import Seen
     from recon.resubscribe.plan_file import Step
+    from recon.resubscribe.spool import Spool
     from recon.resubscribe.steps_evidence import State, StepsEvidence
     from recon.resubscribe.systems import Systems, Writer
 
@@ -38,10 +42,11 @@ class Carrier:
         Both systems.
     evidence
         The ledger's entries of the plan.
-    addresses
-        The records' addresses in the plan's snapshot, by `system:id`.
-    others
-        By person: records that were not opted out when the plan was made. Where one is now, the person opted out anew.
+    facts
+        The records' addresses in the plan's snapshot, and the people's other records: where one of those is opted out now, the person opted out
+        anew.
+    spool
+        Where it is kept what isn't sure in this run.
     retries, backoff
         By system: how often a write is tried again, and the first pause before that, in seconds.
     sleep
@@ -53,16 +58,16 @@ class Carrier:
         systems: Systems,
         evidence: StepsEvidence,
         *,
-        addresses: Mapping[str, str | None],
-        others: Mapping[str, Sequence[Step]],
+        facts: KeptFacts,
+        spool: Spool,
         retries: Mapping[str, int],
         backoff: Mapping[str, float],
         sleep: Callable[[float], None],
     ) -> None:
-        self._systems, self._evidence, self._addresses = systems, evidence, addresses
-        self._others = others
+        self._systems, self._evidence, self._facts = systems, evidence, facts
         self._retries, self._backoff, self._sleep = retries, backoff, sleep
-        self._unsure: dict[int | str, Outcome] = {}
+        self._unsure: Shelf[Outcome] = Shelf(spool, packed, unpacked)
+        self._histories = Histories(systems.salesforce)
 
     def person(self, steps: Sequence[Step], seen: Mapping[str, Seen] | None = None) -> None:
         """Carry out the steps of one person, as far as they aren't carried out.
@@ -81,6 +86,7 @@ class Carrier:
         Stopped
             If a system refuses everything.
         """
+        self._histories.forget()
         for step in steps:
             task = Task(step)
             if not task.clears and not self._resting(task):
@@ -94,7 +100,7 @@ class Carrier:
     def looked_at(self, steps: Sequence[Step]) -> list[Step]:
         """The records to read before a person's opt-outs are taken back: those of the steps, and the person's others."""
         cleared = any(step.direction == "clear" for step in steps)
-        return [*steps, *(self._others.get(steps[0].person, ()) if cleared else ())]
+        return [*steps, *((self._facts.others.get(steps[0].person) or ()) if cleared else ())]
 
     def put_back_owed(self, steps: Sequence[Step]) -> None:
         """Set the opt-outs again that have to be. Errors as `person`."""
@@ -114,6 +120,12 @@ class Carrier:
             for task, back in zip(clears, backs, strict=True)
             if self._state(task).result == "done" and not self._state(back).final and back.label not in self._unsure
         ]
+
+    def know_histories(self, persons: Sequence[Sequence[Step]], seen: Mapping[str, Seen]) -> None:
+        """Read together the histories that `review` of these people will ask for. Errors as `person`."""
+        clears = [Task(step) for steps in persons for step in steps if step.direction == "clear"]
+        waiting = [task for task in clears if task.step.system == "salesforce" and not self._resting(task)]
+        self._histories.know(waiting, seen)
 
     def review(self, steps: Sequence[Step], seen: Mapping[str, Seen]) -> list[Task]:
         """Settle what needs no write: close intents whose values are there, set aside what is stale.
@@ -147,7 +159,7 @@ class Carrier:
         """Say of a person's steps that aren't settled why they aren't tried in this run (any more)."""
         for step in steps:
             if not self._resting(Task(step)) and self._state(Task(step)).result != "failed":
-                self._unsure[step.number] = untried(step, code, message)
+                self._unsure.put(step.number, untried(step, code, message))
 
     def outcomes(self, steps: Sequence[Step]) -> list[Outcome]:
         """What became of one person's steps, as the ledger and this run know it."""
@@ -184,7 +196,8 @@ class Carrier:
             reason = self._reason(task, seen.get(task.step.key))
             if reason is not None:
                 reasons[task.label] = reason
-        if any(self._opted_out(seen.get(other.key)) for other in self._others.get(clears[0].step.person, ())):
+        others = self._facts.others.get(clears[0].step.person) or ()
+        if any(self._opted_out(seen.get(other.key)) for other in others):
             reasons |= {task.label: NEWER_OPT_OUT for task in waiting}
         if NEWER_OPT_OUT in reasons.values():
             self._put_back(clears)
@@ -229,9 +242,8 @@ class Carrier:
             if stale:
                 self._set_aside(task, reasons.get(task.label, "person_stale"), seen.get(task.step.key))
             else:
-                self._unsure[task.label] = untried(
-                    task.step, "person_failed", "Another record of the same person was not done: mend that first."
-                )
+                text = "Another record of the same person was not done: mend that first."
+                self._unsure.put(task.label, untried(task.step, "person_failed", text))
 
     def _put_back(self, clears: Sequence[Task]) -> None:
         """Set the opt-outs again that this plan took away, in this run or an earlier one, before anything else is said."""
@@ -279,15 +291,8 @@ class Carrier:
                 self._sleep(max(answer.wait, self._backoff[task.step.system] * 2**attempt))
             return self._systems.read([task.step])[task.step.key]
         except SourceError as error:
-            self._unsure[task.label] = Outcome(
-                task.step.number,
-                task.step.key,
-                "failed",
-                retryable=True,
-                code=answer.code,
-                message=f"Whether it was written isn't known: {error.message} Apply the same plan again: it reads the record first.",
-                at=self._evidence.now(),
-            )
+            text = f"Whether it was written isn't known: {error.message} Apply the same plan again: it reads the record first."
+            self._not_sure(task, answer.code, text)
             return None
 
     def _after_try(self, task: Task, seen: Seen, answer: Answer, *, ours: bool) -> bool:
@@ -340,15 +345,8 @@ class Carrier:
         try:
             code = NEWER_OPT_OUT if slipped_in(task, seen, self._state(task), self._systems.salesforce) else None
         except SourceError as error:
-            self._unsure[task.label] = Outcome(
-                task.step.number,
-                task.step.key,
-                "failed",
-                retryable=True,
-                code="history_unread",
-                message=f"It was written. Whether the person opted out just before isn't known: {error.message} Apply the same plan again: it looks.",
-                at=self._evidence.now(),
-            )
+            text = f"It was written. Whether the person opted out just before isn't known: {error.message} Apply the same plan again: it looks."
+            self._not_sure(task, "history_unread", text)
             return
         self._evidence.conclude(task, "done", was=was, now=task.after, code=code, found=seen is None)
 
@@ -357,18 +355,19 @@ class Carrier:
             return "no_accepted_verdict"
         if seen is None:  # people without a gateway: the admin looks
             return None
-        salesforce, step = self._systems.salesforce, task.step
-        return staleness(
-            task,
-            seen,
-            self._addresses.get(step.key),
-            lambda: salesforce.history(step) if salesforce is not None else None,
-        )
+        address = self._facts.addresses.get(task.step.key)
+        return staleness(task, seen, address, lambda: self._histories.since(task.step, seen))
+
+    def _not_sure(self, task: Task, code: str | None, message: str) -> None:
+        """Say of a task that was begun that this run doesn't know what became of it."""
+        step, at = task.step, self._evidence.now()
+        told = Outcome(step.number, step.key, "failed", retryable=True, code=code, message=message, at=at)
+        self._unsure.put(task.label, told)
 
     def _set_aside(self, task: Task, code: str, seen: Seen | None) -> None:
         """Say of a task that it is stale: in the ledger, but for a clear that no verdict allows, of which the ledger takes no intent."""
         if task.clears and self._evidence.verdict(task.step) is None:
-            self._unsure[task.label] = stale_outcome(task.step, "no_accepted_verdict", self._evidence.now())
+            self._unsure.put(task.label, stale_outcome(task.step, "no_accepted_verdict", self._evidence.now()))
             return
         self._evidence.set_aside(task, code, seen.values if seen is not None and seen.there else None, self._way(task))
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import astuple, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from recon.outputs import whole, write_json
 from recon.report.csv_safe import neutralise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from recon.resubscribe.plan_file import Plan, Step
@@ -67,25 +70,35 @@ class Outcome:
         return self.outcome in SETTLED
 
 
-@dataclass(frozen=True, slots=True)
+def packed(outcome: Outcome) -> str:
+    """An outcome as short text, for keeping it elsewhere than in memory."""
+    return json.dumps(astuple(outcome))
+
+
+def unpacked(text: str) -> Outcome:
+    """The outcome that `packed` made the text of."""
+    return Outcome(*json.loads(text))
+
+
+@dataclass(frozen=True)
 class Applied:
     """A plan that was applied, as far as it went.
 
     Attributes
     ----------
     outcomes
-        One a step, in the plan's order.
+        One a step, in the plan's order. They are on the disk for as long as this is there, and read whenever they are asked for.
     folder
         The run's folder, with success.csv, failed.csv, unprocessed.csv and apply.json.
     notes
         What was odd on the way, like results of a Bulk job that don't fit what was sent.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: Sequence[Outcome]
     folder: Path
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Steps by outcome, those that don't occur left out."""
         return dict(sorted(Counter(each.outcome for each in self.outcomes).items()))
@@ -93,7 +106,7 @@ class Applied:
     @property
     def complete(self) -> bool:
         """Whether every step is done."""
-        return all(each.settled for each in self.outcomes)
+        return self.counts.keys() <= SETTLED
 
     @property
     def exit_code(self) -> int:
@@ -125,12 +138,16 @@ def write_outcomes(plan: Plan, outcomes: Sequence[Outcome], about: Mapping[str, 
     folder
         The run's folder.
     """
-    steps = {step.number: step for step in plan.steps}
-    for name, results in _FILES.items():
-        rows = (_row(steps[each.number], each) for each in outcomes if each.outcome in results)
-        write_rows(folder / name, _COLUMNS, rows)
+    counts: Counter[str] = Counter()
+    with ExitStack() as stack:
+        sheets = [(results, stack.enter_context(_sheet(folder / name, _COLUMNS))) for name, results in _FILES.items()]
+        for step, outcome in zip(plan.steps, outcomes, strict=True):
+            counts[outcome.outcome] += 1
+            for results, write in sheets:
+                if outcome.outcome in results:
+                    write(_row(step, outcome))
     document = {"schema": 1, "plan": plan.hash, "run_id": plan.run_id, "steps": len(outcomes)} | dict(about)
-    document["counts"] = dict(sorted(Counter(each.outcome for each in outcomes).items()))
+    document["counts"] = dict(sorted(counts.items()))
     write_json(document, folder / APPLY_FILE)
 
 
@@ -142,7 +159,15 @@ def _row(step: Step, outcome: Outcome) -> list[object]:
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV for people, whole or not at all: null is empty, and no cell is a formula."""
+    with _sheet(path, header) as write:
+        for row in rows:
+            write(row)
+
+
+@contextmanager
+def _sheet(path: Path, header: Sequence[str]) -> Iterator[Callable[[Sequence[object]], object]]:
+    """The same, a row at a time."""
     with whole(path) as draft, draft.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows([neutralise("" if cell is None else str(cell)) for cell in row] for row in rows)
+        yield lambda row: writer.writerow([neutralise("" if cell is None else str(cell)) for cell in row])

@@ -13,7 +13,7 @@ import hashlib
 import json
 import sys
 from textwrap import indent
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -22,7 +22,7 @@ from recon.errors import InputRefused, Problem
 from recon.outputs import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -239,6 +239,24 @@ class Plan(_Part):
 
 
 _STEP, _APPROVAL = TypeAdapter(Step), TypeAdapter(Approval)
+#: The lists of a plan that are as long as the approved file.
+_LONG: dict[str, TypeAdapter[Any]] = {"approvals": _APPROVAL, "steps": _STEP}
+
+
+def packed(part: Step | Approval) -> str:
+    """A step or an approval as short text, for keeping it elsewhere than in memory."""
+    kind: TypeAdapter[Any] = _STEP if isinstance(part, Step) else _APPROVAL
+    return kind.dump_json(part).decode()
+
+
+def unpacked_step(text: str) -> Step:
+    """The step that `packed` made the text of."""
+    return _STEP.validate_json(text)
+
+
+def unpacked_approval(text: str) -> Approval:
+    """The approval that `packed` made the text of."""
+    return _APPROVAL.validate_json(text)
 
 
 def _step_json(step: Step) -> dict[str, Any]:
@@ -281,8 +299,28 @@ def _text(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
 
 
-def read_plan(path: Path) -> Plan:
-    """Read a plan and check its hash.
+class Kept(Protocol):
+    """Where the steps or the approvals of a plan that is read go, one after the other."""
+
+    def append(self, part: Any, /) -> object:
+        """Keep one more."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """All of them, in order."""
+        ...
+
+
+def read_plan(path: Path, keep: Callable[[str], Kept] | None = None) -> Plan:
+    """Read a plan and check its hash, over what was read and kept.
+
+    Parameters
+    ----------
+    path
+        The plan.json.
+    keep
+        Makes an empty place for the plan's `steps` and one for its `approvals`; they stand in the plan as they are then. By default they
+        are tuples, in memory.
 
     Raises
     ------
@@ -292,9 +330,9 @@ def read_plan(path: Path) -> Plan:
     name = str(path)
     again = "Make the plan again with `recon plan`."
     try:
-        plan = _by_parts(path)
+        plan = _by_parts(path, keep or (lambda _: []))
         if plan is None:
-            plan = Plan.model_validate_json(path.read_text("utf-8"))
+            plan = _as_one(path, keep)
     except OSError as error:
         raise InputRefused([Problem(name, f"the file can't be read: {error.strerror}.", "Check the path.")]) from error
     except UnicodeDecodeError as error:
@@ -312,18 +350,36 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-def _by_parts(path: Path) -> Plan | None:
+def _as_one(path: Path, keep: Callable[[str], Kept] | None) -> Plan:
+    """A plan that is laid out in any way."""
+    plan = Plan.model_validate_json(path.read_text("utf-8"))
+    if keep is None:
+        return plan
+    return _with(plan, {name: keep(name) for name in _LONG})
+
+
+def _with(plan: Plan, found: Mapping[str, Kept]) -> Plan:
+    """A plan with the parts that were kept, to which those come that it has itself. Every part was validated."""
+    for name, kept in found.items():
+        for part in getattr(plan, name):
+            kept.append(part)
+    return plan.model_copy(
+        update={name: tuple(kept) if isinstance(kept, list) else kept for name, kept in found.items()}
+    )
+
+
+def _by_parts(path: Path, keep: Callable[[str], Kept]) -> Plan | None:
     """A plan as `write_plan` lays it out, read without having all of its text at once; None where it is laid out otherwise."""
     head: list[str] = []
-    found: dict[str, list[Any]] = {}
-    kinds: dict[str, TypeAdapter[Any]] = {'  "approvals": [\n': _APPROVAL, '  "steps": [\n': _STEP}
     try:
         with path.open(encoding="utf-8", newline="\n") as lines:
+            found = {name: keep(name) for name in _LONG}
+            kinds = {f'  "{name}": [\n': (kind, found[name]) for name, kind in _LONG.items()}
             for line in lines:
                 head.append(line)
                 if line not in kinds:
                     continue
-                into = found.setdefault(line.split('"')[1], [])
+                kind, into = kinds[line]
                 part: list[str] = []
                 for inner in lines:
                     if inner.startswith("  ]"):
@@ -331,10 +387,10 @@ def _by_parts(path: Path) -> Plan | None:
                         break
                     part.append(inner)
                     if inner.startswith("    }"):
-                        into.append(kinds[line].validate_json("".join(part).rstrip(",\n")))
+                        into.append(kind.validate_json("".join(part).rstrip(",\n")))
                         part.clear()
                 if part:
                     return None
-        return Plan.model_validate(json.loads("".join(head)) | {name: tuple(parts) for name, parts in found.items()})
+        return _with(Plan.model_validate_json("".join(head)), found)
     except (ValueError, TypeError):  # whatever it is: read as a whole, it is told
         return None

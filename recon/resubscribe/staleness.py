@@ -103,14 +103,24 @@ def _person(task: Task, seen: Seen) -> str | None:
     return "opt_out_date_unknown"
 
 
+def needs_history(step: Step, seen: Seen) -> bool:
+    """Whether only the history of a record in Salesforce tells if it was opted out anew since the snapshot: it was changed.
+
+    History proves that nothing happened only for a field that is tracked: the opt-out's own date came from there.
+    """
+    return step.opted_out_at is not None and not _unmoved(step, seen)
+
+
+def _unmoved(step: Step, seen: Seen) -> bool:
+    then = _text_time(step.modified_at)
+    return then is not None and then == _second(seen.modified_at)
+
+
 def _record(task: Task, seen: Seen, history: Callable[[], list[Change] | None]) -> str | None:
-    then = _text_time(task.step.modified_at)
-    if then is not None and then == _second(seen.modified_at):
+    if _unmoved(task.step, seen):
         return None
-    known = _text_time(task.step.opted_out_at)
-    # History proves that nothing happened only for a field that is tracked: the opt-out's own date came from there.
-    changes = None if known is None else history()
-    if known is None or changes is None:
+    changes = history() if needs_history(task.step, seen) else None
+    if changes is None:
         return "opt_out_date_unknown"
     return NEWER_OPT_OUT if opted_out_since(task.step, changes) else None
 

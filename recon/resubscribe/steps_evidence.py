@@ -7,12 +7,13 @@ in the ledger, `<number>.resuppress`.
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Protocol
 
 from recon.clock import iso
 from recon.ledger import Draft, kinds
+from recon.resubscribe.spool import Shelf, Spool
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +74,8 @@ class State:
         What time it was by the system's own clock when that was begun; None where it didn't tell.
     result, code, retryable, at, found
         Of the last outcome, where the last intent has one.
+    earlier
+        Whether an earlier run said so.
     """
 
     attempts: int = 0
@@ -85,11 +88,20 @@ class State:
     retryable: bool = False
     at: str | None = None
     found: bool = False
+    earlier: bool = False
 
     @property
     def final(self) -> bool:
         """Whether nothing is to be tried any more."""
         return self.result in ("done", "stale") or (self.result == "failed" and not self.retryable)
+
+
+class Addresses(Protocol):
+    """Addresses of records."""
+
+    def get(self, key: str, /) -> str | None:
+        """The address of a record, by `system:id`; None where it has none."""
+        ...
 
 
 class StepsEvidence:
@@ -104,29 +116,47 @@ class StepsEvidence:
     actor
         On whose behalf.
     addresses
-        The records' addresses when the plan was made, by `system:id`: their pseudonyms lead to the person's story.
+        Tell the records' addresses when the plan was made, by `system:id`: their pseudonyms lead to the person's story.
     clock
         Tells when an outcome became known.
+    spool
+        Where it is kept what is known of each step; by default in memory.
+
+    Attributes
+    ----------
+    resumed
+        Whether an earlier run began any of it.
     """
 
     def __init__(
-        self, ledger: Ledger, plan: Plan, *, actor: str, addresses: Mapping[str, str | None], clock: Clock
+        self,
+        ledger: Ledger,
+        plan: Plan,
+        *,
+        actor: str,
+        addresses: Addresses,
+        clock: Clock,
+        spool: Spool | None = None,
     ) -> None:
         self._ledger, self._plan, self._clock = ledger, plan, clock
         self._actor = ledger.actor(actor)
         self._addresses = addresses
-        self._states: dict[int | str, State] = {}
-        self._allowed = _allowed(ledger, plan)
-        by_seq: dict[int, State] = {}
+        spool = spool or Spool()
+        self._states: Shelf[State] = Shelf(spool, _packed, _unpacked)
+        self._allowed = _allowed(ledger, plan, spool)
+        self._put_back = False
+        self.resumed = False
         for entry in ledger.each_of_plan(plan.hash):
             if entry.kind == kinds.INTENT:
-                by_seq[entry.seq] = self._opened(entry)
+                self._opened(entry)
+                self.resumed = True
             elif entry.kind == kinds.OUTCOME:
-                self._closed(by_seq[entry.data["intent"]], entry)
+                self._closed(entry, earlier=True)
 
     def state(self, task: Task) -> State:
         """What is known of a task."""
-        # Of most there is nothing to know: an opt-out is hardly ever put back. So nothing is kept for those.
+        if task.again and not self._put_back:  # an opt-out is hardly ever put back: then it needn't be looked up
+            return State()
         return self._states.get(task.label) or State()
 
     def verdict(self, step: Step) -> int | None:
@@ -189,7 +219,7 @@ class StepsEvidence:
             What is said about people, kept beside the chain.
         """
         draft = self._outcome(task, result, was, now, code, retryable=retryable, found=found, effective_at=effective_at)
-        return self._closed(self.state(task), self._ledger.append(draft.kind, draft.data, personal))
+        return self._closed(self._ledger.append(draft.kind, draft.data, personal))
 
     def conclude_all(self, results: Sequence[tuple[Task, str, str | None, bool]]) -> None:
         """Say what became of many open intents at once: task, result, code, retryable."""
@@ -199,8 +229,8 @@ class StepsEvidence:
             )
             for task, result, code, retryable in results
         ]
-        for (task, *_), entry in zip(results, self._ledger.append_all(drafts), strict=True):
-            self._closed(self.state(task), entry)
+        for entry in self._ledger.append_all(drafts):
+            self._closed(entry)
 
     def set_aside(self, task: Task, code: str, now: tuple[bool | None, ...] | None, way: str) -> State:
         """Say that a task is not carried out and never will be, as the record isn't what the plan was made for."""
@@ -212,19 +242,26 @@ class StepsEvidence:
         return iso(self._clock.now())
 
     def _opened(self, entry: Entry) -> State:
-        state = self._states.setdefault(entry.data["step"], State())
+        label = entry.data["step"]
+        state = self._states.get(label) or State()
         state.attempts += 1
         state.open = entry.seq
         state.way, state.job, state.system_at = (entry.data.get(name) for name in ("way", "job", "system_at"))
         state.result = state.code = state.at = None
+        self._put_back |= isinstance(label, str)
+        self._states.put(label, state)
         return state
 
-    def _closed(self, state: State, entry: Entry) -> State:
+    def _closed(self, entry: Entry, *, earlier: bool = False) -> State:
         data = entry.data
+        state = self._states.get(data["step"])
+        assert state is not None, "an outcome answers an intent of its step"
         if state.open == data["intent"]:
             state.open = None
-        state.result, state.code, state.at = data["result"], data.get("code"), sys.intern(entry.at)
+        state.result, state.code, state.at = data["result"], data.get("code"), entry.at
         state.retryable, state.found = bool(data.get("retryable")), bool(data.get("found"))
+        state.earlier = earlier
+        self._states.put(data["step"], state)
         return state
 
     def _common(self, task: Task) -> dict[str, Any]:
@@ -282,19 +319,30 @@ def shown(values: Sequence[bool | None]) -> bool | str | None:
     return "+".join({True: "true", False: "false", None: "null"}[value] for value in values)
 
 
-def _allowed(ledger: Ledger, plan: Plan) -> dict[int, int]:
+def _allowed(ledger: Ledger, plan: Plan, spool: Spool) -> Shelf[int]:
     """Step -> the newest verdict on its line, where that one accepts and names the step's record: numbers in the plan and in the ledger."""
-    steps: dict[int, list[Step]] = {}
+    lines: Shelf[list[tuple[int, str]]] = Shelf(spool, json.dumps, json.loads)
     for step in plan.steps:
         if step.row is not None:
-            steps.setdefault(step.row, []).append(step)
-    found: dict[int, int] = {}
+            lines.put(step.row, [*(lines.get(step.row) or ()), (step.number, step.key)])
+    found: Shelf[int] = Shelf(spool, str, int)
     for entry in ledger.each_of_file(plan.approved.sha256) if plan.approved is not None else ():
         if entry.kind != kinds.VERDICT:
             continue
-        for step in steps.get(entry.data["row"], ()):
-            found.pop(step.number, None)
-            named = not ledger.names.of(step.key).isdisjoint(entry.data.get("records", ()))
+        for number, key in lines.get(entry.data["row"]) or ():
+            found.drop(number)
+            named = not ledger.names.of(key).isdisjoint(entry.data.get("records", ()))
             if named and entry.data["verdict"] == "accepted":
-                found[step.number] = entry.seq
+                found.put(number, entry.seq)
     return found
+
+
+def _packed(state: State) -> str:
+    return json.dumps([getattr(state, name) for name in _STATE])
+
+
+def _unpacked(text: str) -> State:
+    return State(*json.loads(text))
+
+
+_STATE = tuple(each.name for each in fields(State))

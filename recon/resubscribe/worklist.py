@@ -13,6 +13,7 @@ import io
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,13 +28,14 @@ from recon.sources.files import open_reader
 from recon.sources.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from recon.resubscribe.kept_facts import KeptFacts
     from recon.resubscribe.moments import Moment, Reader
+    from recon.resubscribe.outcomes import Outcome
     from recon.resubscribe.plan_file import Plan, Step
-    from recon.resubscribe.snapshot_facts import Facts
 
 WORKLIST_CSV, WORKLIST_HTML = "worklist.csv", "worklist.html"
 _COLUMNS = (
@@ -64,27 +66,45 @@ class Item:
 class Tick:
     """A step that an admin says is done; `by` and `at` where the list tells."""
 
-    step: int
+    step: Step
     by: str | None
     at: Moment | None
 
 
-def items(steps: Sequence[Step], facts: Facts) -> list[Item]:
-    """The list of some steps on people."""
-    return [_item(step, facts) for step in steps]
+class Todo:
+    """What is left to click, in the plan's order. It may be as long as the plan, so it is made whenever it is gone through.
+
+    Parameters
+    ----------
+    steps, outcomes
+        The plan's, one for one.
+    facts
+        Tell the people's names and addresses.
+    """
+
+    def __init__(self, steps: Sequence[Step], outcomes: Sequence[Outcome], facts: KeptFacts) -> None:
+        self._steps, self._outcomes, self._facts = steps, outcomes, facts
+        self._length = sum(each.outcome == "worklist" for each in outcomes)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Item]:
+        for step, outcome in zip(self._steps, self._outcomes, strict=True):
+            if outcome.outcome == "worklist":
+                yield _item(step, self._facts)
 
 
-def _item(step: Step, facts: Facts) -> Item:
+def _item(step: Step, facts: KeptFacts) -> Item:
     clear = step.direction == "clear"
     to_do = "Remove Unsubscribe" if clear else "Unsubscribe"
     last = ("the reason", "Remove Unsubscribe") if clear else ()
     clicks = ("People", "the person", "the three dots", to_do, *last)
-    return Item(
-        step.number, step.id, facts.names.get(step.key, ""), facts.addresses.get(step.key), to_do, clicks, step.reason
-    )
+    name, address = facts.names.get(step.key) or "", facts.addresses.get(step.key)
+    return Item(step.number, step.id, name, address, to_do, clicks, step.reason)
 
 
-def write_worklist(plan: Plan, todo: Sequence[Item], deadline: str | None, folder: Path) -> None:
+def write_worklist(plan: Plan, todo: Todo, deadline: str | None, folder: Path) -> None:
     """Write worklist.csv and worklist.html. A list that is there and says something else is kept under another name: it may have ticks.
 
     Parameters
@@ -98,16 +118,20 @@ def write_worklist(plan: Plan, todo: Sequence[Item], deadline: str | None, folde
     folder
         The run's folder.
     """
-    content = _csv(plan, todo, deadline).encode()
     target = folder / WORKLIST_CSV
     if target.exists():
-        if target.read_bytes() == content:
+        if _same(target, _csv(plan, todo, deadline)):
             return
         target.rename(_free_name(folder))
-    with whole(target) as draft:
-        draft.write_bytes(content)
-    with whole(folder / WORKLIST_HTML) as draft:
-        draft.write_text(_html(plan, todo, deadline), encoding="utf-8")
+    with whole(target) as draft, draft.open("wb") as file:
+        file.writelines(_csv(plan, todo, deadline))
+    with whole(folder / WORKLIST_HTML) as draft, draft.open("w", encoding="utf-8", newline="") as page:
+        page.writelines(_html(plan, todo, deadline))
+
+
+def _same(file: Path, lines: Iterable[bytes]) -> bool:
+    with file.open("rb") as there:
+        return all(there.read(len(line)) == line for line in lines) and not there.read(1)
 
 
 def _free_name(folder: Path) -> Path:
@@ -117,37 +141,31 @@ def _free_name(folder: Path) -> Path:
     return folder / f"worklist-{number}.csv"
 
 
-def _csv(plan: Plan, todo: Sequence[Item], deadline: str | None) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for item in todo:
-        to_do = " > ".join(item.clicks)
-        row = (
-            item.step,
-            item.person_id,
-            item.name,
-            item.email,
-            to_do,
-            item.reason,
-            deadline,
-            "",
-            "",
-            "",
-            plan.hash[:16],
-        )
+def _csv(plan: Plan, todo: Todo, deadline: str | None) -> Iterator[bytes]:
+    """The lines of worklist.csv."""
+    line = io.StringIO(newline="")
+    writer = csv.writer(line, lineterminator="\n")
+    for row in chain([_COLUMNS], (_row(plan, item, deadline) for item in todo)):
         writer.writerow(["" if cell is None else neutralise(str(cell)) for cell in row])
-    return text.getvalue()
+        yield line.getvalue().encode()
+        line.seek(0)
+        line.truncate()
 
 
-def _html(plan: Plan, todo: Sequence[Item], deadline: str | None) -> str:
+def _row(plan: Plan, item: Item, deadline: str | None) -> Sequence[object]:
+    to_do = " > ".join(item.clicks)
+    said = (item.step, item.person_id, item.name, item.email, to_do, item.reason, deadline)
+    return (*said, "", "", "", plan.hash[:16])
+
+
+def _html(plan: Plan, todo: Todo, deadline: str | None) -> Iterator[str]:
     style = (resources.files("recon.resubscribe") / "templates" / "worklist.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return (
         _environment()
         .get_template("worklist.html.j2")
-        .render(
+        .generate(
             plan=plan.hash,
             run_id=plan.run_id,
             items=todo,
@@ -173,7 +191,9 @@ def _environment() -> Environment:
     return environment
 
 
-def read_ticked(path: Path, plan: Plan, listed: Mapping[int, Step], read: Reader, now: datetime) -> list[Tick]:
+def read_ticked(
+    path: Path, plan: Plan, listed: Callable[[int], Step | None], read: Reader, now: datetime
+) -> list[Tick]:
     """Read a worklist that an admin hands back: CSV or Excel, rows in any order.
 
     Parameters
@@ -183,7 +203,7 @@ def read_ticked(path: Path, plan: Plan, listed: Mapping[int, Step], read: Reader
     plan
         The plan whose list it has to be.
     listed
-        The steps that are or were on it, by number.
+        Gives the step of a number, where it is or was on that list.
     read
         Reads the times in done_at.
     now
@@ -220,7 +240,7 @@ def read_ticked(path: Path, plan: Plan, listed: Mapping[int, Step], read: Reader
             continue
         line = refusal.line(row)
         number = said["step"] or ""
-        step = listed.get(int(number)) if number.isdecimal() else None
+        step = listed(int(number)) if number.isdecimal() else None
         if said["plan"] is not None and not plan.hash.startswith(said["plan"]):
             refusal.add("this row is of another plan's worklist.", _AGAIN, line=line, column="plan")
         elif step is None or step.id != said["person_id"]:
@@ -231,7 +251,7 @@ def read_ticked(path: Path, plan: Plan, listed: Mapping[int, Step], read: Reader
             seen.add(step.number)
             at = _at(said["done_at"], read, now, refusal, line)
             if done[row] == "yes":
-                ticks.append(Tick(step.number, said["done_by"], at))
+                ticks.append(Tick(step, said["done_by"], at))
     refusal.stop()
     return ticks
 

@@ -432,9 +432,9 @@ CASES = [
         Side((fault("status", status=503, query="FROM LeadHistory", times="always"),), 1, BUSY),
         Side(
             (
-                # Edited just before it is read, so that the same second may hold more: history is asked twice before the write, and once after it.
+                # Edited just before it is read, so that the same second may hold more: history is asked once before the write, and once after it.
                 fault("change", change="edit", record="<ann_lead>", path=QUERY),
-                fault("status", status=503, query="FROM LeadHistory", after=2, times="always"),
+                fault("status", status=503, query="FROM LeadHistory", after=1, times="always"),
             ),
             3,
             "Whether the person opted out just before isn't known",

@@ -164,7 +164,7 @@ def test_a_look_at_history_that_is_hidden_midway_is_made_by_the_next_run(shared:
     plan = shared.begin(template, tmp_path)
     shared.inject(
         fault("change", change="edit", record="<ann_lead>", path=QUERY),
-        fault("status", status=400, code="INVALID_TYPE", query="FROM LeadHistory", after=2, times="always"),
+        fault("status", status=400, code="INVALID_TYPE", query="FROM LeadHistory", after=1, times="always"),
     )
     said = shared.apply(plan)
     assert said.exit == 3
