@@ -195,7 +195,8 @@ def ledger_verify(workspace: Path, checkpoints: tuple[Path, ...], pubkey: Path |
     from recon.ledger import verify as compute
 
     loaded = settings.load(workspace)
-    found = compute(loaded.run.ledger, [*checkpoints, *evidence.checkpoint_files(loaded)], pubkey)
+    # Of two that are equally new the last is named: whoever brings one along is to see that it was looked at.
+    found = compute(loaded.run.ledger, [*evidence.checkpoint_files(loaded), *checkpoints], pubkey)
     click.echo("\n".join(found.lines()))
     click.get_current_context().exit(found.exit_code)
 
