@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -272,6 +273,24 @@ def test_what_if_the_other_field_counted(world: Data) -> None:
     for text in (repr(found), found._repr_html_()):
         assert "n***@b***.test" in text
         assert "n11@b.test" not in text
+
+
+def test_what_if_is_drawn_with_whole_numbers_each_once(world: Data) -> None:
+    from recon import charts
+
+    chart = charts.compared(compare(world, Settings(), sync_enabled=None, opt_out_field="custom", show_addresses=False))
+    axis = next(
+        group
+        for group in ET.fromstring(chart.svg).iter("{http://www.w3.org/2000/svg}g")
+        if group.get("aria-label", "").startswith("X-axis")
+    )
+    numbers = [
+        each.text or "" for each in axis.iter("{http://www.w3.org/2000/svg}text") if (each.text or "").isdecimal()
+    ]
+    most = int(chart.table[["now", "then"]].to_numpy().max())
+    assert numbers == sorted({*numbers}, key=int)
+    assert numbers[0] == "0"
+    assert most // 2 < int(numbers[-1]) <= most
 
 
 def test_what_if_refuses_what_can_not_be_told(world: Data) -> None:
