@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -281,7 +280,7 @@ def write_plan(plan: Plan, path: Path) -> None:
             out.write(f"{between}  {json.dumps(name)}: ")
             between = ",\n"
             if name in head:
-                out.write(indent(_text(head[name]), "  ").lstrip())
+                out.write(_indented(head[name], 2))
             else:
                 _write_list(long[name], out.write)
         out.write("\n}\n")
@@ -290,13 +289,15 @@ def write_plan(plan: Plan, path: Path) -> None:
 def _write_list(parts: Iterable[dict[str, Any]], write: Callable[[str], object]) -> None:
     between = "[\n"
     for part in parts:
-        write(between + indent(_text(part), "    "))
+        write(f"{between}    {_indented(part, 4)}")
         between = ",\n"
     write("[]" if between == "[\n" else "\n  ]")
 
 
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
+def _indented(value: object, by: int) -> str:
+    """A value's text, each line but the first moved in. JSON has only line feeds between lines: other line ends stand within texts and stay."""
+    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
+    return text.replace("\n", "\n" + " " * by)
 
 
 class Kept(Protocol):
