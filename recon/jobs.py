@@ -312,6 +312,7 @@ def _from_files(
 ) -> Data:
     from recon.sources import files
     from recon.sources.loading import quick_of, together
+    from recon.sources.matching import refuse_unmatchable
     from recon.tables import RECORDS
 
     if people is None or (leads is None and contacts is None):
@@ -340,6 +341,7 @@ def _from_files(
         read(files.read_contacts, contacts, **targets)
     if problems:
         raise InputRefused(problems)
+    refuse_unmatchable(extracts[0].inputs[0], [each.inputs[0] for each in extracts[1:]])
     first, *rest = extracts
     inputs = [source.as_json() for extract in extracts for source in extract.inputs]
     return Data(first.table, together([each.table for each in rest], engine, RECORDS), inputs, None, None)

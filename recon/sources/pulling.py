@@ -19,6 +19,7 @@ from recon.sources.files import read_contacts, read_leads, read_people
 from recon.sources.gateway import pull_gateway
 from recon.sources.guard import refuse_straddling
 from recon.sources.loading import in_order, quick_of, together
+from recon.sources.matching import refuse_unmatchable
 from recon.sources.salesforce import RecordsPulled, pull_records
 from recon.sources.salesforce_session import connect
 from recon.sources.stored import Stored, store
@@ -157,6 +158,7 @@ def pull_to(
     clear_of_the_run(of_people)
     records = _records(settings, states, bases, strict, environ, clock, progress, sleep)
     clear_of_the_run(records.inputs)
+    refuse_unmatchable(of_people[0], records.inputs)
     inputs = (*of_people, *records.inputs)
     known = all(part.started_at for part in inputs) or not settings.sync.enabled
     about = dict(records.about)
