@@ -92,7 +92,7 @@ class Run:
         carrier = self._carrier(systems)
         if not is_saved(self._plan, self._folder):
             save_before(self._plan, systems.read, self._folder, started)
-        clears = sum(step.direction == "clear" for step in self._plan.steps)
+        clears = self._stored.clears
         self._evidence.run({"clear": clears, "set": len(self._plan.steps) - clears})
         try:
             with progress.task("Apply", len(self._plan.steps), "records") as task:
@@ -182,7 +182,7 @@ class Run:
         from recon.sources.salesforce_session import connect
 
         systems = Systems()
-        needed = self._facts.looked_at | {step.system for step in self._plan.steps}
+        needed = self._facts.looked_at | self._stored.systems
         connect_settings = self._loaded.sales_connect
         if "salesforce" in needed:
             connection = connect(self._loaded.salesforce, environ=environ, sleep=self._sleep)
@@ -216,9 +216,10 @@ class Run:
         rows = self._loaded.salesforce.bulk_job_rows
         bulk = BulkSteps(jobs, systems.salesforce, self._evidence, rows)
         self._notes = bulk.notes
-        bulk.go_on(self._plan.steps)
-        for steps in self._stored.persons():
-            carrier.put_back_owed(steps)
+        if self._resumed:
+            bulk.go_on(self._plan.steps)
+            for steps in self._stored.persons():
+                carrier.put_back_owed(steps)
         waiting = sum(
             step.system == "salesforce" and not self._evidence.state(Task(step)).final for step in self._plan.steps
         )

@@ -30,6 +30,10 @@ class StoredPlan:
     ----------
     plan
         The plan; its steps and approvals are read from the spool whenever they are asked for.
+    clears
+        How many of its steps take an opt-out back.
+    systems
+        The systems that it writes to.
 
     Raises
     ------
@@ -41,8 +45,10 @@ class StoredPlan:
 
     def __init__(self, file: Path) -> None:
         self._folder = file.parent
-        self._steps: _Steps | None = None
+        self._steps: _Steps  # comes while the plan is read
         self.plan: Plan = read_plan(file, self._keep)
+        self.clears: int = self._steps.clears
+        self.systems: frozenset[str] = frozenset(self._steps.systems)
 
     @cached_property
     def spool(self) -> Spool:
@@ -51,7 +57,6 @@ class StoredPlan:
 
     def persons(self) -> Iterator[list[Step]]:
         """The steps of one person after the other, in the order of their first steps."""
-        assert self._steps is not None
         return self._steps.persons()
 
     def _keep(self, name: str) -> Kept:
@@ -67,6 +72,8 @@ class _Steps(Row["Step"]):
 
     def __init__(self, spool: Spool) -> None:
         super().__init__(spool, packed, unpacked_step)
+        self.clears = 0
+        self.systems: set[str] = set()
         self._first: Shelf[int] = Shelf(spool, json.dumps, json.loads)
         self._turns = spool.table("turn INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (turn, place)")
 
@@ -78,6 +85,8 @@ class _Steps(Row["Step"]):
             first = place
             self._first.put(value.person, first)
         super().append(value)
+        self.clears += value.direction == "clear"
+        self.systems.add(value.system)
         self._spool.db.execute(f"INSERT INTO {self._turns} VALUES (?, ?)", (first, place))  # noqa: S608 - a name of `Spool.table`
 
     def persons(self) -> Iterator[list[Step]]:
