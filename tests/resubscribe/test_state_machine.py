@@ -641,7 +641,7 @@ def plain_tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("recon.reconcile.reconcile", plainly)
     monkeypatch.setattr(sticking, "reconcile", plainly)
-    monkeypatch.setattr(sticking, "engine_named", lambda name: ArrowPandas())
+    monkeypatch.setattr(sticking, "engine_named", lambda *_args, **_options: ArrowPandas())
 
     def leave_run(result: Any, data: Any, loaded: Any, *, folder: Path, **_: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
