@@ -21,6 +21,7 @@ from recon.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pyarrow as pa
@@ -96,6 +97,10 @@ class Engine(Protocol):
 
     def drop(self, *frames: Frame) -> None:
         """Let go of held frames: of these, and, where the engine can tell, of those that they are made of."""
+        ...
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Let go at the end of all frames that were held within: for work of its own beside frames that are still needed."""
         ...
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:

@@ -196,7 +196,7 @@ def reconcile(
         # What was read is let go of when it is merged.
         data = replace(data, sizes=_sizes(data, chosen))
         task.advance(1)
-        answered = answered_leads(loaded, _stuck(data.records, chosen), clock)
+        answered = answered_leads(loaded, stuck(data.records, chosen), clock)
         result = compute(data.people, data.records, loaded, engine=chosen, answered=answered)
         task.advance(1)
         run = leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock)
@@ -347,7 +347,7 @@ def _from_files(
     return Data(first.table, together([each.table for each in rest], engine, RECORDS), inputs, None, None)
 
 
-def _stuck(records: Any, engine: Engine) -> pa.Table:
+def stuck(records: Any, engine: Engine) -> pa.Table:
     """Of a frame, the opted-out converted Leads alone: what `answered_leads` asks for; tables as they are."""
     import narwhals.stable.v2 as nw
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -163,6 +163,17 @@ class DuckDB:
     def adopt(self, name: str) -> None:
         """Hold a table of the connection that a reader has made under a name that begins with "held_"."""
         self._held[name] = self.connection.table(name)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Drop at the end what was held within."""
+        before = set(self._held)
+        try:
+            yield
+        finally:
+            for name in [name for name in self._held if name not in before]:
+                del self._held[name]
+                self.connection.execute(f"DROP TABLE {name}")
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:
         """Rows side by side: both are tables in the order of their numbers, so no join is needed to bring them together."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -85,6 +86,11 @@ class Polars:
 
     def drop(self, *frames: Frame) -> None:
         """Nothing: what nobody refers to is gone."""
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Nothing: what nobody refers to is gone."""
+        yield
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:
         """Rows side by side: the left ones stand in the order of their numbers, so no join is needed to bring them together."""

@@ -10,6 +10,7 @@ are written by the driver, to which the rows come partition by partition.
 from __future__ import annotations
 
 import itertools
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
@@ -105,6 +106,15 @@ class Spark:
         """Let go of these held frames; others stay as they are."""
         dropped = [frame.to_native() for frame in frames]
         self._let_go_but([native for native, _ in self._held if not any(native is each for each in dropped)])
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let go at the end of what was held within."""
+        before = [native for native, _ in self._held]
+        try:
+            yield
+        finally:
+            self._let_go_but(before)
 
     def beside(self, left: Frame, right: Frame, on: str) -> Frame:
         """Rows side by side, in the order of their numbers; held, as the right ones may be dropped then."""

@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recon.identity import address as comparable
 from recon.resubscribe.countries import country_code
 from recon.sources import vocabulary
 from recon.sources.base import Input
@@ -30,7 +33,11 @@ from recon.tables import APPROVED
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import ArrayLike
+
     from recon.sources.rows import Rows
+
+Numbers: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
 
 KINDS = {"consent": "consent", "correction": "correction"}
 
@@ -44,6 +51,8 @@ _PROSE = ("reason", "purpose", "evidence", "notice", "note")
 _NEUTRALISED = re.compile(r"'(?=[=+\-@\t\r\n])")
 _QUOTES = '"“”„‟«»'
 _BARE = re.compile(r"[^0-9a-z]+")
+#: Rows that are objects at once, while all are gone through.
+_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,83 @@ class ApprovedRow:
 
 
 _said = attrgetter(*(field.name for field in fields(ApprovedRow) if field.name not in ("line", "email")))
+_CELLS = [field.name for field in fields(ApprovedRow) if field.name != "line"]
+
+
+class ApprovedRows(Sequence[ApprovedRow]):
+    """The rows of an approved file, kept as columns: as objects, all at once, they would take many times the room.
+
+    Parameters
+    ----------
+    lines
+        The line that each row starts in.
+    columns
+        The columns of `recon.tables.APPROVED` as text; blank is null.
+    """
+
+    def __init__(self, lines: ArrayLike, columns: dict[str, pa.Array]) -> None:
+        self._lines = np.asarray(lines, dtype=np.int64)
+        self._cells = [_short(columns[name]) for name in _CELLS]
+
+    @classmethod
+    def of(cls, rows: Iterable[ApprovedRow]) -> ApprovedRows:
+        """The same rows as columns."""
+        given = list(rows)
+        columns = {name: pa.array([getattr(row, name) for row in given], pa.string()) for name in _CELLS}
+        return cls([row.line for row in given], columns)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[ApprovedRow]:
+        for start in range(0, len(self), _PAGE):
+            yield from self[start : start + _PAGE]
+
+    @overload
+    def __getitem__(self, place: int) -> ApprovedRow: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[ApprovedRow]: ...
+    def __getitem__(self, place: int | slice) -> ApprovedRow | list[ApprovedRow]:
+        if isinstance(place, slice):
+            return self.at(np.arange(len(self))[place])
+        return self.at(np.arange(len(self))[[place]])[0]
+
+    def at(self, places: Numbers) -> list[ApprovedRow]:
+        """The rows at these places, counted from 0, in this order."""
+        wanted = pa.array(places, pa.int64())
+        cells = [column.take(wanted).to_pylist() for column in self._cells]
+        return [ApprovedRow(*row) for row in zip(self._lines[places].tolist(), *cells, strict=True)]
+
+    @cached_property
+    def readings(self) -> pa.ListArray:
+        """For each row the addresses that its e-mail cell can mean, see `address_readings`."""
+        emails, kind = self._cells[_CELLS.index("email")], pa.list_(pa.string())
+        parts = [
+            pa.array([address_readings(email) for email in emails.slice(start, _PAGE).to_pylist()], kind)
+            for start in range(0, len(emails), _PAGE)
+        ]
+        return pa.concat_arrays(parts) if parts else pa.array([], kind)
+
+    @property
+    def person_ids(self) -> pa.Array:
+        """The ids of Sales Connect that stand in the rows, each once, sorted."""
+        ids = pc.unique(self._cells[_CELLS.index("person_id")].cast(pa.string())).drop_null()
+        return ids.take(pc.sort_indices(ids))
+
+
+def _short(cells: pa.Array) -> pa.Array:
+    """A column in the form that takes less room: most cells (reasons, names, dates) stand in many rows."""
+    encoded = cells.dictionary_encode()
+    return encoded if 2 * len(encoded.dictionary) < len(cells) else cells
+
+
+def address_readings(email: str | None) -> tuple[str, ...]:
+    """The addresses that an e-mail cell can mean: with a leading apostrophe, which an address may have, and without."""
+    if email is None:
+        return ()
+    texts = [email, email.replace("’", "'")]
+    texts += [text[1:] for text in texts if text.startswith("'")]
+    return tuple(dict.fromkeys(found for text in dict.fromkeys(texts) if (found := comparable(text)) is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +181,7 @@ class Approved:
         Lines that hold delimiters and nothing else, as spreadsheets leave them; no rows.
     """
 
-    rows: tuple[ApprovedRow, ...]
+    rows: ApprovedRows
     source: Input
     blank_lines: tuple[int, ...] = ()
 
@@ -133,22 +219,18 @@ def read_approved(path: Path, *, encoding: str = "utf-8-sig") -> Approved:
             "Give the column its header, or empty it; an unquoted delimiter may have moved the cells.",
         )
     cells = Cells(reader.headers, found, rows, refusal)
-    columns = {name: _column(name, cells, rows.count) for name in APPROVED.names}
-    columns["kind"] = _kinds(columns["kind"], reader.headers, found, refusal)
-    columns["country"] = _countries(columns["country"], reader.headers, found, refusal)
+    columns: dict[str, pa.Array] = {}
+    for name in APPROVED.names:
+        values = _column(name, cells, rows.count)
+        if name == "kind":
+            values = _kinds(values, reader.headers, found, refusal)
+        elif name == "country":
+            values = _countries(values, reader.headers, found, refusal)
+        columns[name] = pa.array(values, pa.string()).take(pa.array(kept))
     if not len(kept) and rows.count:
         raise refusal.refuse("the file has a header but all of its rows are blank.", "Fill it in and save it again.")
     refusal.stop()
-    # Most cells stand in many rows (reasons, names, dates): each text is there once.
-    texts: dict[str, str] = {}
-    columns = {
-        name: [value if value is None else texts.setdefault(value, value) for value in values]
-        for name, values in columns.items()
-    }
-    read = tuple(
-        ApprovedRow(line=refusal.line(row), **{name: columns[name][row] for name in columns})  # type: ignore[arg-type]
-        for row in kept.tolist()
-    )
+    read = ApprovedRows(rows.lines[kept], columns)
     blank = tuple(int(line) for line in np.delete(rows.lines, kept))
     details = rows.details | cells.details
     details["columns"] = [f"{name} = {reader.headers[place]}" for name, place in found.items()]
@@ -224,7 +306,7 @@ def _columns(headers: list[str], refusal: Refusal) -> tuple[dict[str, int], list
     return {name: places[0] for name, places in named.items()}, others
 
 
-def _filled(rows: Rows) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _filled(rows: Rows) -> Numbers:
     """The rows with anything in a column that is ours, or that has no header."""
     filled = np.zeros(rows.count, dtype=bool)
     for column in rows.columns.values():

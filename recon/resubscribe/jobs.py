@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,19 @@ from recon.progress import SILENT
 from recon.resubscribe import evidence
 from recon.resubscribe.approved import read_approved
 from recon.resubscribe.plan_file import Plan, write_plan
-from recon.resubscribe.planning import make_plan, target_fields
-from recon.resubscribe.verdicts import Checked, address_readings
+from recon.resubscribe.planning import make_plan, target_fields, wanted_opt_outs
+from recon.resubscribe.spool import Spool
+from recon.resubscribe.sticking import reverting
+from recon.resubscribe.verdicts import Checked
 from recon.resubscribe.verdicts import check as hold_against_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     import pyarrow as pa
 
     from recon.clock import Clock
+    from recon.engine import Engine
     from recon.progress import Progress
     from recon.reconcile import Reconciliation
     from recon.resubscribe.approved import Approved
@@ -155,11 +159,12 @@ def check(
             f"there is no folder {Path(out).parent}.", hint="Make it first, or write the verdicts elsewhere."
         )
     given = read_approved(Path(approved))
-    data = jobs.from_snapshot(loaded, snapshot)
     with enough_room(loaded.run, "duckdb"):
-        merged, _ = _tables(_reconciled(data, loaded, clock, environ))
-    consents = _consents(given, merged, loaded, clock, environ, progress)
-    checked = _checked(given, merged, data, loaded, clock, consents, environ)
+        engine = _engine(loaded)
+        data = jobs.from_snapshot(loaded, snapshot, engine)
+        known = _known(given, data, _reconciled(data, loaded, engine, clock, environ))
+    consents = _consents(given, known.merged, loaded, clock, environ, progress)
+    checked = _checked(given, known, loaded, clock, consents, environ, _spool(loaded))
     if out is not None:
         _write_verdicts(checked, Path(out))
     return CheckResult(given, checked, consents.notes)
@@ -206,30 +211,35 @@ def plan(
     workspace = Path(workspace)
     loaded = settings.load(workspace)
     given = read_approved(Path(approved))
-    data = jobs.from_snapshot(loaded, snapshot)
     run_id = run_id or jobs.new_run_id(clock)
     folder = jobs.run_folder(loaded, run_id)
-    with enough_room(loaded.run, "duckdb"):
-        result = _reconciled(data, loaded, clock, environ)
-        merged, actions = _tables(result)
-    consents = _consents(given, merged, loaded, clock, environ, progress)
-    checked = _checked(given, merged, data, loaded, clock, consents, environ)
     in_force = jobs.settings_in_force(loaded)
-    made = make_plan(
-        checked,
-        given,
-        merged=merged,
-        people=data.people,
-        records=data.records,
-        actions=actions if with_opt_outs else None,
-        settings=loaded,
-        targets=target_fields(data.inputs, loaded),
-        snapshot=data.snapshot or {},
-        hashes={"settings_sha256": in_force["settings_sha256"], "policy_sha256": _policy_hash(loaded)},
-        run_id=run_id,
-        created_at=clock.now(),
-        created_by=created_by,
-    )
+    spool = _spool(loaded)
+    with enough_room(loaded.run, "duckdb"):
+        engine = _engine(loaded)
+        data = jobs.from_snapshot(loaded, snapshot, engine)
+        result = _reconciled(data, loaded, engine, clock, environ)
+        known = _known(given, data, result)
+    consents = _consents(given, known.merged, loaded, clock, environ, progress)
+    with enough_room(loaded.run, "duckdb"):
+        checked = _checked(given, known, loaded, clock, consents, environ, spool)
+        made = make_plan(
+            checked,
+            given,
+            undone_by=lambda cleared: reverting(data.people, data.records, cleared, loaded, engine),
+            opted_out_people=known.opted_out_people,
+            opt_outs=wanted_opt_outs(result.actions_frame, data.people, data.records, engine)
+            if with_opt_outs
+            else None,
+            settings=loaded,
+            targets=target_fields(data.inputs, loaded),
+            snapshot=data.snapshot or {},
+            hashes={"settings_sha256": in_force["settings_sha256"], "policy_sha256": _policy_hash(loaded)},
+            run_id=run_id,
+            created_at=clock.now(),
+            created_by=created_by,
+            spool=spool,
+        )
     # The evidence comes first: a plan that nobody can look up is never there to be applied.
     with open_ledger(loaded, clock, environ) as ledger:
         evidence.write_check_and_plan(ledger, checked=checked, approved=given, plan=made, actor=created_by)
@@ -302,23 +312,79 @@ def resubscribe(
     )
 
 
-def _reconciled(data: jobs.Data, loaded: Settings, clock: Clock, environ: Mapping[str, str] | None) -> Reconciliation:
+def _engine(loaded: Settings) -> Engine:
     from recon.engine import engine_named
+
+    return engine_named("auto", memory=loaded.run.memory, spill=loaded.run.spill)
+
+
+def _spool(loaded: Settings) -> Spool:
+    """Where what is known of the file's rows lies: beside what the engine has no memory for."""
+    folder = loaded.run.spill or Path(tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    return Spool(folder)
+
+
+def _reconciled(
+    data: jobs.Data, loaded: Settings, engine: Engine, clock: Clock, environ: Mapping[str, str] | None
+) -> Reconciliation:
     from recon.reconcile import reconcile
     from recon.resubscribe.answered import answered_leads
 
-    answered = answered_leads(loaded, data.records, clock, environ)
-    engine = engine_named("auto", memory=loaded.run.memory, spill=loaded.run.spill)
+    answered = answered_leads(loaded, jobs.stuck(data.records, engine), clock, environ)
     return reconcile(data.people, data.records, loaded, engine=engine, answered=answered)
 
 
-def _tables(result: Reconciliation) -> tuple[pa.Table, pa.Table]:
-    """The merged table and the actions, in memory."""
-    from recon.tables import ACTIONS, MERGED
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What of a snapshot the verdicts rest on.
 
-    merged = result.engine.collect(result.merged_frame.sort("n").drop("n"))
-    actions = result.engine.collect(result.actions_frame.sort("n").drop("n"))
-    return MERGED.conform(merged), ACTIONS.conform(actions)
+    Attributes
+    ----------
+    merged, people, records
+        As `recon.resubscribe.clusters.Facts` asks for them.
+    opted_out_people
+        How many people are opted out anywhere.
+    """
+
+    merged: pa.Table
+    people: pa.Table
+    records: pa.Table
+    opted_out_people: int
+
+
+def _known(given: Approved, data: jobs.Data, result: Reconciliation) -> _Known:
+    import narwhals.stable.v2 as nw
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from recon.resubscribe.clusters import OF_PEOPLE, OF_RECORDS
+    from recon.tables import MERGED
+
+    engine = result.engine
+    with engine.apart():
+        asked = engine.bring(pa.table({"address": pc.unique(given.rows.readings.flatten())}))
+        named = engine.bring(pa.table({"id": given.rows.person_ids}))
+        merged = result.merged_frame
+        clusters = engine.hold(merged.join(asked, on="address", how="inner").select("cluster").unique())
+        theirs = engine.hold(merged.join(clusters, on="cluster", how="inner").drop("n"))
+        by_id = result.sides[0].join(named, on="id", how="inner")
+        by_id = by_id.join(clusters.with_columns(_there=nw.lit(value=True)), on="cluster", how="left")
+        by_id = by_id.filter(nw.col("_there").is_null()).drop("n", "_there")
+        tables = [engine.collect(theirs), engine.collect(by_id)]
+        people, records = (
+            engine.collect(
+                frame.select(*columns).join(
+                    theirs.filter(nw.col("system") == system).select(nw.col("id").alias(key)), on=key, how="inner"
+                )
+            )
+            for frame, columns, key, system in (
+                (data.people, OF_PEOPLE, "person_id", "sales_connect"),
+                (data.records, OF_RECORDS, "record_id", "salesforce"),
+            )
+        )
+        out = engine.collect(result.deciding.select(people=nw.len())).to_pylist()[0]["people"]
+    return _Known(MERGED.conform(pa.concat_tables(tables)), people, records, out)
 
 
 def _consents(
@@ -330,7 +396,6 @@ def _consents(
     progress: Progress | None,
 ) -> ConsentObjects:
     """What Salesforce's consent objects say about the people in the file, all records of theirs."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     from recon.sources.consent_objects import ConsentObjects, blocked_by_consent
@@ -338,8 +403,7 @@ def _consents(
 
     if loaded.salesforce.instance_url is None:
         return ConsentObjects(notes=("Salesforce isn't read by API: its consent objects were not looked at.",))
-    addresses = {address for row in given.rows for address in address_readings(row.email)}
-    of_file = pc.is_in(merged.column("address"), value_set=pa.array(sorted(addresses), pa.string()))
+    of_file = pc.is_in(merged.column("address"), value_set=pc.unique(given.rows.readings.flatten()))
     clusters = pc.unique(merged.column("cluster").filter(of_file))
     theirs = merged.filter(
         pc.and_(pc.equal(merged.column("system"), "salesforce"), pc.is_in(merged.column("cluster"), value_set=clusters))
@@ -359,27 +423,28 @@ def _consents(
 
 def _checked(
     given: Approved,
-    merged: pa.Table,
-    data: jobs.Data,
+    known: _Known,
     loaded: Settings,
     clock: Clock,
     consents: ConsentObjects,
     environ: Mapping[str, str] | None,
+    spool: Spool,
 ) -> Checked:
     return hold_against_policy(
         given,
-        merged,
-        data.people,
-        data.records,
+        known.merged,
+        known.people,
+        known.records,
         loaded,
         loaded.policy,
         now=clock.now(),
         blocked_by_consent=consents.blocked,
         already_applied=_already_applied(loaded, clock, environ),
+        spool=spool,
     )
 
 
-def _already_applied(loaded: Settings, clock: Clock, environ: Mapping[str, str] | None) -> set[str]:
+def _already_applied(loaded: Settings, clock: Clock, environ: Mapping[str, str] | None) -> Container[str]:
     # A check writes nothing: where there is no ledger yet, none is made.
     if not loaded.run.ledger.is_dir():
         return set()

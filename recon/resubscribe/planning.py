@@ -6,9 +6,11 @@ toolkit go through the same plan where that is asked for.
 
 from __future__ import annotations
 
-from itertools import chain, count
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any
 
+import narwhals.stable.v2 as nw
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,25 +18,37 @@ from recon import __version__
 from recon.clock import iso
 from recon.errors import UsageError
 from recon.resubscribe.guards import guards
-from recon.resubscribe.plan_file import Approval, Approved, Blocked, Plan, Step
-from recon.resubscribe.sticking import reverting
+from recon.resubscribe.plan_file import (
+    Approval,
+    Approved,
+    Blocked,
+    Plan,
+    Step,
+    packed,
+    unpacked_approval,
+    unpacked_step,
+)
+from recon.resubscribe.spool import Row
 from recon.sources.discovery import on_contact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from recon.engine import Engine, Frame
     from recon.resubscribe.approved import Approved as ApprovedFile
+    from recon.resubscribe.approved import Numbers
     from recon.resubscribe.clusters import Member
     from recon.resubscribe.moments import Moment
+    from recon.resubscribe.spool import Picked, Spool
+    from recon.resubscribe.sticking import Reverts
     from recon.resubscribe.verdicts import AcceptedRow, Checked
     from recon.settings import Settings
 
 _STANDARD = "HasOptedOutOfEmail"
 _UNSUBSCRIBED = "unsubscribed"
-#: What a step tells of its record in the snapshot.
-_OF_PEOPLE = (_UNSUBSCRIBED, "updated_at")
-_OF_RECORDS = ("has_opted_out_of_email", "sales_opt_out", "modified_at", "account_id")
+#: Rows that are turned into Python's own values together.
+_AT_A_TIME = 1000
 
 #: Whoever is first can fail without harm: until both are done, the sync can only opt the person out again. Salesforce comes first, as
 #: its write is refused where somebody changed the record meanwhile.
@@ -45,10 +59,9 @@ def make_plan(
     checked: Checked,
     approved: ApprovedFile,
     *,
-    merged: pa.Table,
-    people: pa.Table,
-    records: pa.Table,
-    actions: pa.Table | None = None,
+    undone_by: Callable[[pa.Table], Mapping[str, Reverts]],
+    opted_out_people: int,
+    opt_outs: Callable[[pa.Array], pa.Table] | None = None,
     settings: Settings,
     targets: Mapping[str, tuple[str, ...]],
     snapshot: Mapping[str, str],
@@ -56,6 +69,7 @@ def make_plan(
     run_id: str,
     created_at: datetime,
     created_by: str | None = None,
+    spool: Spool,
 ) -> Plan:
     """Make the plan for an approved file that was checked.
 
@@ -63,10 +77,12 @@ def make_plan(
     ----------
     checked, approved
         The verdicts, and the file they are about.
-    merged, people, records
-        `recon.tables.MERGED`, `PEOPLE`, `RECORDS` of the snapshot that was checked against.
-    actions
-        `recon.tables.ACTIONS` of it, to opt out what the toolkit is to mend; None plans no opt-outs.
+    undone_by
+        Tells which of some records, `system` and `id`, the next nightly run would opt out again, see `recon.resubscribe.sticking.reverting`.
+    opted_out_people
+        How many people are opted out in the snapshot.
+    opt_outs
+        Gives the records that the toolkit is to opt out, but for those of these clusters, see `wanted_opt_outs`; None plans no opt-outs.
     targets
         The opt-out fields of each object, from `target_fields`; under Account those of person accounts.
     snapshot
@@ -75,29 +91,32 @@ def make_plan(
         `settings_sha256` and `policy_sha256`.
     run_id, created_at, created_by
         The run, the moment (UTC) and, where it is known, who made it.
+    spool
+        Where the steps and the approvals are kept.
 
     Returns
     -------
     Plan
-        Sealed. `applicable` is false where there is nothing to do or a guard stops it.
+        Sealed. `applicable` is false where there is nothing to do or a guard stops it. Its steps and approvals are read from the spool whenever they are
+        asked for.
     """
-    accepted, blocked = _sticking(checked.accepted, people, records, settings)
-    cleared_clusters = {name for row in accepted for name in row.clusters}
-    opt_outs = [] if actions is None else _wanted(actions, cleared_clusters)
-    clears = ((member.system, member.id) for row in accepted for member in row.clears)
-    tables = _Before(people, records, targets, (*clears, *((each["system"], each["id"]) for each in opt_outs)))
-    numbers = count(1)
-    numbered = tuple(
-        chain(
-            (step for row in accepted for step in _clears(row, tables, numbers)), _opt_outs(opt_outs, tables, numbers)
-        )
-    )
-    out = pc.unique(merged.column("cluster").filter(merged.column("opted_out")))
+    accepted, cleared, blocked = _sticking(checked.accepted, undone_by)
+    steps: Row[Step] = Row(spool, packed, unpacked_step)
+    approvals: Row[Approval] = Row(spool, packed, unpacked_approval)
+    numbers, fields = count(1), _Fields(targets)
+    for row in accepted:
+        approvals.append(_approval(row))
+        for step in _clears(row, fields, numbers):
+            steps.append(step)
+    clears = len(steps)
+    if opt_outs is not None:
+        for step in _opt_outs(opt_outs(cleared), fields, numbers):
+            steps.append(step)
     bounds = guards(
         settings.guards,
-        resubscribes=len(cleared_clusters),
-        opted_out_people=len(out),
-        opt_outs=sum(step.direction == "set" for step in numbered),
+        resubscribes=len(cleared),
+        opted_out_people=opted_out_people,
+        opt_outs=len(steps) - clears,
     )
     plan = Plan(
         schema=1,
@@ -118,13 +137,11 @@ def make_plan(
             rejected=checked.rejected,
             no_op=checked.no_op,
         ),
-        approvals=tuple(_approval(row) for row in accepted),
-        steps=numbered,
         blocked=tuple(blocked),
         guards=bounds,
-        applicable=bool(numbered) and all(guard.passed for guard in bounds),
+        applicable=bool(steps) and all(guard.passed for guard in bounds),
     )
-    return plan.sealed()
+    return plan.model_copy(update={"approvals": approvals or (), "steps": steps or ()}).sealed()
 
 
 def target_fields(inputs: Iterable[Mapping[str, Any]], settings: Settings) -> dict[str, tuple[str, ...]]:
@@ -169,39 +186,16 @@ def _from_file(details: Mapping[str, Any], settings: Settings) -> tuple[str, ...
     return {"standard": (_STANDARD,), "custom": (str(custom),), "both": (_STANDARD, str(custom))}[wanted]
 
 
-class _Before:
-    """What stands in the snapshot about each of some records, `(system, id)`.
+class _Fields:
+    """Which fields of a record are written, and what stands in them."""
 
-    It is kept as columns, and a row is made of them when it is asked for: a hundred thousand rows would take many times the room.
-    """
-
-    def __init__(
-        self,
-        people: pa.Table,
-        records: pa.Table,
-        targets: Mapping[str, tuple[str, ...]],
-        wanted: Iterable[tuple[str, str]],
-    ) -> None:
+    def __init__(self, targets: Mapping[str, tuple[str, ...]]) -> None:
         self._targets = targets
-        ids: dict[str, list[str]] = {"sales_connect": [], "salesforce": []}
-        for system, identity in wanted:
-            ids[system].append(identity)
-        self._columns: dict[str, dict[str, pa.Array]] = {}
-        self._place: dict[str, dict[str, int]] = {}
-        for system, table, key, names in (
-            ("sales_connect", people, "person_id", _OF_PEOPLE),
-            ("salesforce", records, "record_id", _OF_RECORDS),
-        ):
-            these = pa.array(ids[system], pa.string())
-            rows = table.select([key, *names]).filter(pc.is_in(table.column(key), value_set=these)).combine_chunks()
-            self._columns[system] = {name: rows.column(name).combine_chunks() for name in names}
-            at = {name: place for place, name in enumerate(rows.column(key).to_pylist())}
-            self._place[system] = {identity: at[identity] for identity in ids[system]}
 
-    def fields(self, system: str, sobject: str, identity: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    def of(self, system: str, sobject: str, identity: str, account: str | None) -> tuple[str, ...]:
         if system == "sales_connect":
             return (_UNSUBSCRIBED,)
-        if row.get("account_id") is not None:
+        if account is not None:
             if not self._targets.get("Account"):
                 raise UsageError(
                     f"the Contact {identity} is a person account, which is written through its Account, and the user who pulled can't see the "
@@ -213,36 +207,33 @@ class _Before:
             raise UsageError(f"the snapshot says nothing about the fields of {sobject}.", hint="Pull again.")
         return self._targets[sobject]
 
-    def row(self, system: str, identity: str) -> dict[str, Any]:
-        place = self._place[system][identity]
-        return {name: column[place].as_py() for name, column in self._columns[system].items()}
-
-    def values(self, system: str, row: Mapping[str, Any], fields: Sequence[str]) -> tuple[bool | None, ...]:
-        if system == "sales_connect":
-            return (row[_UNSUBSCRIBED],)
-        return tuple(
-            row["has_opted_out_of_email" if on_contact(name) == _STANDARD else "sales_opt_out"] for name in fields
-        )
+    def values(self, fields: tuple[str, ...], flags: tuple[bool | None, bool | None]) -> tuple[bool | None, ...]:
+        flag, custom = flags
+        return tuple(flag if name == _UNSUBSCRIBED or on_contact(name) == _STANDARD else custom for name in fields)
 
 
 def _sticking(
-    accepted: tuple[AcceptedRow, ...], people: pa.Table, records: pa.Table, settings: Settings
-) -> tuple[list[AcceptedRow], list[Blocked]]:
-    """Leave out the rows that would not stick, until all that are left do."""
-    left: list[AcceptedRow] = list(accepted)
+    accepted: Picked[AcceptedRow], undone_by: Callable[[pa.Table], Mapping[str, Reverts]]
+) -> tuple[Picked[AcceptedRow], pa.Array, list[Blocked]]:
+    """Leave out the rows that would not stick, until all that are left do.
+
+    Returns the rows that are left, one person's together; the clusters that they clear; and those that are left out.
+    """
+    clears, clusters = _told(accepted)
     blocked: list[Blocked] = []
-    while undone := reverting(people, records, {member.uid for row in left for member in row.clears}, (), settings):
-        why = {
-            row.row.line: undone[member.uid]
-            for row in reversed(left)
-            for member in reversed(row.clears)
-            if member.uid in undone
-        }
+    while undone := undone_by(clears.select(["system", "id"])):
+        uid = pc.binary_join_element_wise(clears.column("system"), clears.column("id"), ":")
+        hit = clears.append_column("uid", uid).filter(pc.is_in(uid, value_set=pa.array(sorted(undone), pa.string())))
+        why: dict[int, Reverts] = {}
+        for row in hit.select(["row", "uid"]).to_pylist():
+            why.setdefault(row["row"], undone[row["uid"]])
         # What one address of a person can't get, the others of the same person don't get either.
-        persons = {name for row in left if row.row.line in why for name in row.clusters}
-        out = [row for row in left if persons.intersection(row.clusters)]
-        for row in out:
-            reverts = why.get(row.row.line)
+        of_why = pc.is_in(clusters.column("row"), value_set=pa.array(sorted(why), pa.int64()))
+        persons = pc.unique(clusters.column("cluster").filter(of_why))
+        theirs = pc.is_in(clusters.column("cluster"), value_set=persons)
+        out = pc.unique(clusters.column("row").filter(theirs))
+        for place in out.to_pylist():
+            row, reverts = accepted[place], why.get(place)
             blocked.append(
                 Blocked(
                     row=row.row.line,
@@ -253,27 +244,50 @@ def _sticking(
                     path=reverts.path if reverts else None,
                 )
             )
-        left = [row for row in left if not persons.intersection(row.clusters)]
-    return _by_person(left), sorted(blocked, key=lambda each: each.row)
+        clears, clusters = (
+            table.filter(pc.invert(pc.is_in(table.column("row"), value_set=out))) for table in (clears, clusters)
+        )
+    blocked.sort(key=lambda each: each.row)
+    return accepted.pick(_by_person(clusters)), pc.unique(clusters.column("cluster")), blocked
 
 
-def _by_person(rows: list[AcceptedRow]) -> list[AcceptedRow]:
-    """The rows of one person (several addresses) together, in the order of the file otherwise."""
-    first: dict[str, int] = {}
-    for row in rows:
-        first.setdefault(row.clusters[0], row.row.line)
-    return sorted(rows, key=lambda row: (first[row.clusters[0]], row.row.line))
+def _told(rows: Iterable[AcceptedRow]) -> tuple[pa.Table, pa.Table]:
+    """Of accepted rows the records that they clear (`system`, `id`) and the clusters (`cluster`), with the row's place."""
+    clears = pa.schema([("system", pa.string()), ("id", pa.string()), ("row", pa.int64())])
+    clusters = pa.schema([("cluster", pa.string()), ("row", pa.int64())])
+    parts: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
+    numbered = enumerate(rows)
+    while some := list(islice(numbered, _AT_A_TIME)):
+        members = [(member.system, member.id, place) for place, row in some for member in row.clears]
+        names = [(name, place) for place, row in some for name in row.clusters]
+        parts[0].append(pa.RecordBatch.from_arrays(_columns(members, clears), schema=clears))
+        parts[1].append(pa.RecordBatch.from_arrays(_columns(names, clusters), schema=clusters))
+    return pa.Table.from_batches(parts[0], clears), pa.Table.from_batches(parts[1], clusters)
 
 
-def _clears(row: AcceptedRow, tables: _Before, numbers: Iterator[int]) -> list[Step]:
+def _columns(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> list[pa.Array]:
+    return [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema)]
+
+
+def _by_person(clusters: pa.Table) -> Numbers:
+    """The places of the rows of one person (several addresses) together, in the order of the file otherwise."""
+    places = clusters.column("row").to_numpy()
+    rows, own = np.unique(places, return_index=True)
+    person = clusters.column("cluster").take(pa.array(own)).combine_chunks().dictionary_encode().indices.to_numpy()
+    first = np.full(len(rows), len(rows))
+    np.minimum.at(first, person, np.arange(len(rows)))
+    ordered: Numbers = rows[np.argsort(first[person], kind="stable")]
+    return ordered
+
+
+def _clears(row: AcceptedRow, fields: _Fields, numbers: Iterator[int]) -> list[Step]:
     because = _because(row)
     members = sorted(row.clears, key=lambda member: (_ORDER[member.system], member.id))
-    return [_clear(member, row, because, tables, next(numbers)) for member in members]
+    return [_clear(member, row, because, fields, next(numbers)) for member in members]
 
 
-def _clear(member: Member, row: AcceptedRow, because: str, tables: _Before, number: int) -> Step:
-    row_before = tables.row(member.system, member.id)
-    fields = tables.fields(member.system, member.object, member.id, row_before)
+def _clear(member: Member, row: AcceptedRow, because: str, targets: _Fields, number: int) -> Step:
+    fields = targets.of(member.system, member.object, member.id, member.account)
     return Step(
         number=number,
         person=member.cluster,
@@ -282,14 +296,14 @@ def _clear(member: Member, row: AcceptedRow, because: str, tables: _Before, numb
         id=member.id,
         direction="clear",
         fields=fields,
-        before=tables.values(member.system, row_before, fields),
+        before=targets.values(fields, (member.flag, member.custom)),
         after=(False,) * len(fields),
         modified_at=_time(member.changed_at),
         opted_out_at=_time(member.opted_out_at),
         row=row.row.line,
         reason=row.row.reason,
         because=because,
-        account=row_before.get("account_id"),
+        account=member.account,
     )
 
 
@@ -310,39 +324,65 @@ def _because(row: AcceptedRow) -> str:
     return text
 
 
-def _wanted(actions: pa.Table, cleared: set[str]) -> list[dict[str, Any]]:
-    """The opt-outs that the toolkit is to set; not for people that are being resubscribed."""
-    wanted = actions.filter(
-        pc.and_(
-            pc.equal(actions.column("fix"), "toolkit"),
-            pc.or_(pc.invert(actions.column("opted_out")), pc.equal(actions.column("category"), "field_disagrees")),
+def wanted_opt_outs(actions: Frame, people: Frame, records: Frame, engine: Engine) -> Callable[[pa.Array], pa.Table]:
+    """Find the opt-outs that the toolkit is to set, as `make_plan` asks for them.
+
+    Parameters
+    ----------
+    actions, people, records
+        `recon.tables.ACTIONS`, `PEOPLE` and `RECORDS`, in the engine.
+
+    Returns
+    -------
+    Callable
+        Takes clusters whose records are left out, as they are being resubscribed; gives `system`, `id`, `object`, `cluster`, `explanation`, `path` of the
+        others, and what the snapshot has of them: `flag`, `custom`, `account` and `changed_at`. All of one person together.
+    """
+
+    def find(cleared: pa.Array) -> pa.Table:
+        open_ = ~nw.col("opted_out") | (nw.col("category") == "field_disagrees")
+        wanted = actions.filter((nw.col("fix") == "toolkit") & open_)
+        wanted = wanted.select("system", "id", "object", "cluster", "explanation", "path")
+        of_people = people.select(nw.col("person_id").alias("id"), flag="unsubscribed", changed_at="updated_at")
+        of_records = records.select(
+            nw.col("record_id").alias("id"),
+            flag="has_opted_out_of_email",
+            custom="sales_opt_out",
+            account="account_id",
+            changed_at="modified_at",
         )
-    ).select(["system", "id", "object", "cluster", "explanation", "path"])
-    return [action for action in wanted.to_pylist() if action["cluster"] not in cleared]
+        found = [
+            engine.collect(wanted.filter(nw.col("system") == system).join(told, on="id", how="inner"))
+            for system, told in (("sales_connect", of_people), ("salesforce", of_records))
+        ]
+        every = pa.concat_tables(found, promote_options="default")
+        every = every.filter(pc.invert(pc.is_in(every.column("cluster"), value_set=cleared)))
+        # Salesforce comes first, see `_ORDER`; it is the greater word.
+        return every.sort_by([("cluster", "ascending"), ("system", "descending"), ("id", "ascending")])
+
+    return find
 
 
-def _opt_outs(actions: Iterable[Mapping[str, Any]], tables: _Before, numbers: Iterator[int]) -> Iterator[Step]:
-    """Steps for opt-outs, all of one person together."""
-    order = sorted(actions, key=lambda action: (action["cluster"], _ORDER[action["system"]], action["id"]))
-    for action in order:
-        system, sobject = action["system"], action["object"]
-        row = tables.row(system, action["id"])
-        fields = tables.fields(system, sobject, action["id"], row)
-        yield Step(
-            number=next(numbers),
-            person=action["cluster"],
-            system=system,
-            object=sobject,
-            id=action["id"],
-            direction="set",
-            fields=fields,
-            before=tables.values(system, row, fields),
-            after=(True,) * len(fields),
-            modified_at=_time(row["updated_at" if system == "sales_connect" else "modified_at"]),
-            because=action["explanation"],
-            path=action["path"],
-            account=row.get("account_id"),
-        )
+def _opt_outs(wanted: pa.Table, targets: _Fields, numbers: Iterator[int]) -> Iterator[Step]:
+    """Steps for opt-outs."""
+    for start in range(0, wanted.num_rows, _AT_A_TIME):
+        for row in wanted.slice(start, _AT_A_TIME).to_pylist():
+            fields = targets.of(row["system"], row["object"], row["id"], row["account"])
+            yield Step(
+                number=next(numbers),
+                person=row["cluster"],
+                system=row["system"],
+                object=row["object"],
+                id=row["id"],
+                direction="set",
+                fields=fields,
+                before=targets.values(fields, (row["flag"], row["custom"])),
+                after=(True,) * len(fields),
+                modified_at=_time(row["changed_at"]),
+                because=row["explanation"],
+                path=row["path"],
+                account=row["account"],
+            )
 
 
 def _approval(row: AcceptedRow) -> Approval:

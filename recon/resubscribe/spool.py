@@ -6,6 +6,7 @@ that is killed: where the system allows it, its file has no name from the first 
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import tempfile
@@ -19,6 +20,9 @@ from recon.errors import NoRoom, ReconError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 Key = int | str
@@ -170,9 +174,50 @@ class Row(Sequence[T]):
             raise IndexError(place)
         return found[0]
 
+    def at(self, places: Sequence[int]) -> list[T]:
+        """The values at these places, in this order."""
+        where = f"SELECT place, value FROM {self._table} WHERE place IN (SELECT value FROM json_each(?))"  # noqa: S608 - as above
+        found = dict(self._spool.db.execute(where, (json.dumps(list(places)),)))
+        return [self._unpack(found[place]) for place in places]
+
     def _between(self, start: int, stop: int) -> list[T]:
         where = f"SELECT value FROM {self._table} WHERE place >= ? AND place < ? ORDER BY place"  # noqa: S608 - as above
         return [self._unpack(text) for (text,) in self._spool.db.execute(where, (start, stop))]
+
+
+class Picked(Sequence[T]):
+    """Some values of a row, in an order of their own.
+
+    Parameters
+    ----------
+    row
+        The row.
+    places
+        Where they stand in it.
+    """
+
+    def __init__(self, row: Row[T], places: NDArray[np.int64]) -> None:
+        self._row, self._places = row, places
+
+    def pick(self, which: NDArray[np.int64]) -> Picked[T]:
+        """Some of these, in another order: by their places here."""
+        return Picked(self._row, self._places[which])
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[T]:
+        for start in range(0, len(self), _PAGE):
+            yield from self[start : start + _PAGE]
+
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[T]: ...
+    def __getitem__(self, place: int | slice) -> T | list[T]:
+        if isinstance(place, slice):
+            return self._row.at(self._places[place].tolist())
+        return self._row[int(self._places[place])]
 
 
 def _own_file(folder: Path) -> Path:

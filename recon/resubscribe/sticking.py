@@ -9,17 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import narwhals.stable.v2 as nw
 
-from recon.engine import engine_named
 from recon.reconcile import reconcile
 from recon.tables import PEOPLE, RECORDS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
+    import pyarrow as pa
+
+    from recon.engine import Engine, Frame
     from recon.settings import Settings
+
+_FLAGS = ("opted_out", "has_opted_out_of_email", "sales_opt_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,63 +41,57 @@ class Reverts:
     path: str
 
 
-def planned_state(
-    people: pa.Table, records: pa.Table, cleared: Collection[str], opted_out: Collection[str]
-) -> tuple[pa.Table, pa.Table]:
+def planned_state(people: Frame, records: Frame, cleared: Frame) -> tuple[Frame, Frame]:
     """Both tables as a plan would leave them.
 
     Parameters
     ----------
     people, records
         `recon.tables.PEOPLE` and `RECORDS`.
-    cleared, opted_out
-        The `system:id` of the records whose opt-out is taken back, and of those that are opted out. On people a clearing takes back the
-        account-level unsubscribe; one of a single user stays.
+    cleared
+        `system` and `id` of the records whose opt-out is taken back, each once. On people a clearing takes back the account-level unsubscribe; one of a
+        single user stays.
     """
-    clear_people, clear_records = _ids(cleared)
-    out_people, out_records = _ids(opted_out)
-    user = pc.fill_null(pc.equal(people.column("unsubscribe_level"), "user"), fill_value=False)
-    clear = pc.and_not(pc.is_in(people.column("person_id"), value_set=clear_people), user)
-    set_ = pc.is_in(people.column("person_id"), value_set=out_people)
-    flag = pc.or_(pc.and_not(people.column("unsubscribed"), clear), set_)
-    people = _with(people, "unsubscribed", flag)
-    people = _with(people, "unsubscribe_level", pc.if_else(set_, "account", people.column("unsubscribe_level")))
-    clear = pc.is_in(records.column("record_id"), value_set=clear_records)
-    set_ = pc.is_in(records.column("record_id"), value_set=out_records)
-    for name in ("opted_out", "has_opted_out_of_email", "sales_opt_out"):
-        after = pc.if_else(clear, pa.scalar(value=False), pc.if_else(set_, pa.scalar(value=True), records.column(name)))
-        # A field that isn't known stays unknown.
-        after = pc.if_else(pc.is_null(records.column(name)), pa.scalar(None, pa.bool_()), after)
-        records = _with(records, name, after)
-    return PEOPLE.conform(people), RECORDS.conform(records)
+    of_people, of_records = (
+        cleared.filter(nw.col("system") == system).select(nw.col("id").alias(key), _clear=nw.lit(value=True))
+        for system, key in (("sales_connect", "person_id"), ("salesforce", "record_id"))
+    )
+    people = people.join(of_people, on="person_id", how="left")
+    user = (nw.col("unsubscribe_level") == "user").fill_null(value=False)
+    clear = nw.col("_clear").fill_null(value=False)
+    people = people.with_columns(unsubscribed=nw.col("unsubscribed") & ~(clear & ~user))
+    # A field that isn't known stays unknown.
+    records = records.join(of_records, on="record_id", how="left").with_columns(
+        *(
+            nw.when(clear & ~nw.col(name).is_null()).then(nw.lit(value=False)).otherwise(nw.col(name)).alias(name)
+            for name in _FLAGS
+        )
+    )
+    return people.select(*PEOPLE.names), records.select(*RECORDS.names)
 
 
 def reverting(
-    people: pa.Table, records: pa.Table, cleared: Collection[str], opted_out: Collection[str], settings: Settings
+    people: Frame, records: Frame, cleared: pa.Table, settings: Settings, engine: Engine
 ) -> Mapping[str, Reverts]:
-    """Those of the cleared records that the next nightly run would opt out again, by `system:id`."""
-    if not cleared:
+    """Those of the cleared records that the next nightly run would opt out again, by `system:id`.
+
+    Parameters
+    ----------
+    people, records
+        As `planned_state`, in the engine.
+    cleared
+        `system` and `id`, in memory.
+    """
+    if not cleared.num_rows:
         return {}
-    engine = engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
-    after = planned_state(people, records, cleared, opted_out)
-    result = reconcile(*after, settings, engine=engine)
-    actions = engine.collect(result.actions_frame.select("system", "id", "predicted_opted_out", "path"))
+    with engine.apart():
+        marks = engine.bring(cleared)
+        # What is merged is let go of with all that it is made of: the marks are needed once more.
+        result = reconcile(*planned_state(people, records, engine.bring(cleared)), settings, engine=engine)
+        actions = result.actions_frame.filter(nw.col("predicted_opted_out")).select("system", "id", "path")
+        undone = engine.collect(actions.join(marks, on=["system", "id"], how="inner").select("system", "id", "path"))
     found = {}
-    for row in actions.to_pylist():
+    for row in undone.to_pylist():
         uid = f"{row['system']}:{row['id']}"
-        if row["predicted_opted_out"] and uid in cleared:
-            found[uid] = Reverts(uid, row["path"] or uid)
+        found[uid] = Reverts(uid, row["path"] or uid)
     return found
-
-
-def _ids(uids: Collection[str]) -> tuple[pa.Array, pa.Array]:
-    """The ids of each system among `system:id` names."""
-    split = [uid.partition(":") for uid in sorted(uids)]
-    return (
-        pa.array([number for system, _, number in split if system == "sales_connect"], pa.string()),
-        pa.array([number for system, _, number in split if system == "salesforce"], pa.string()),
-    )
-
-
-def _with(table: pa.Table, name: str, values: pa.ChunkedArray) -> pa.Table:
-    return table.set_column(table.schema.get_field_index(name), name, values)

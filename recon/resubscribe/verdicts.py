@@ -7,30 +7,36 @@ verdicts, and the order of the rows matters to duplicates alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - read by pydantic
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+from pydantic import TypeAdapter
 
-from recon.identity import address as comparable
 from recon.resubscribe import moments
-from recon.resubscribe.clusters import known
+from recon.resubscribe.approved import ApprovedRow  # noqa: TC001 - read by pydantic
+from recon.resubscribe.clusters import Facts, Member
 from recon.resubscribe.codes import BY_NAME
 from recon.resubscribe.findings import Case, Finding, authorization, findings, named, scope
+from recon.resubscribe.moments import Moment  # noqa: TC001 - read by pydantic
 from recon.resubscribe.parties import Parties
+from recon.resubscribe.policy import Authorization, Scope  # noqa: TC001 - read by pydantic
+from recon.resubscribe.spool import Picked, Row, Spool
 from recon.tables import VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
-    from datetime import datetime
 
-    from recon.resubscribe.approved import Approved, ApprovedRow
-    from recon.resubscribe.clusters import Known, Member
+    from recon.resubscribe.approved import Approved
+    from recon.resubscribe.clusters import Known
     from recon.resubscribe.codes import Severity
-    from recon.resubscribe.moments import Moment
-    from recon.resubscribe.policy import Authorization, PolicySettings, Rules, Scope
+    from recon.resubscribe.policy import PolicySettings, Rules
     from recon.settings import Settings
 
+#: Rows that are judged together, about: what is known of them is in memory, some kilobytes a row.
+ROWS_AT_A_TIME = 2000
 _NO_BLOCKS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -84,6 +90,13 @@ class AcceptedRow:
     warnings: tuple[str, ...]
 
 
+_ROW = TypeAdapter(AcceptedRow)
+
+
+def _packed(row: AcceptedRow) -> str:
+    return _ROW.dump_json(row).decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """The result.
@@ -93,25 +106,15 @@ class Checked:
     verdicts
         `recon.tables.VERDICTS`, as many rows as the file has, in its order.
     accepted
-        The rows that may be carried out, in the order of the file.
+        The rows that may be carried out, in the order of the file; they are read from the spool whenever they are asked for.
     rejected, no_op
         How many rows have these verdicts.
     """
 
     verdicts: pa.Table
-    accepted: tuple[AcceptedRow, ...]
+    accepted: Picked[AcceptedRow]
     rejected: int
     no_op: int
-
-    @property
-    def consents(self) -> tuple[AcceptedRow, ...]:
-        """The accepted rows that rest on a consent, or another authorization."""
-        return tuple(row for row in self.accepted if row.row.kind == "consent")
-
-    @property
-    def corrections(self) -> tuple[AcceptedRow, ...]:
-        """The accepted rows that correct a wrongly recorded opt-out."""
-        return tuple(row for row in self.accepted if row.row.kind == "correction")
 
 
 def check(
@@ -125,6 +128,8 @@ def check(
     now: datetime,
     blocked_by_consent: Mapping[str, str] = _NO_BLOCKS,
     already_applied: Container[str] = (),
+    spool: Spool | None = None,
+    at_a_time: int = ROWS_AT_A_TIME,
 ) -> Checked:
     """Give every row of an approved file its verdict.
 
@@ -133,7 +138,7 @@ def check(
     approved
         What `recon.resubscribe.approved.read_approved` read.
     merged, people, records
-        `recon.tables.MERGED`, `PEOPLE` and `RECORDS`, of one snapshot.
+        `recon.tables.MERGED`, `PEOPLE` and `RECORDS`, of one snapshot: all of it, or what `recon.resubscribe.clusters.Facts` asks for.
     settings
         `salesforce.opt_out_field` is used: it decides how far a clearing reaches.
     policy
@@ -144,6 +149,10 @@ def check(
         What a Salesforce consent object says against a record: `salesforce:<record_id>` -> a few words, like `Individual.HasOptedOutSolicit`.
     already_applied
         Digests of the rows that were carried out before, see `AcceptedRow.digest`; only asked whether it holds one.
+    spool
+        Where the accepted rows are kept; by default in memory.
+    at_a_time
+        Rows that are judged together, about; the verdicts are the same whatever it is.
 
     Raises
     ------
@@ -154,44 +163,47 @@ def check(
     """
     if now.tzinfo is None:
         raise ValueError("the moment of a check needs a time zone")
-    rows = approved.rows
-    readings = [address_readings(row.email) for row in rows]
-    facts = known(
-        (address for addresses in readings for address in addresses),
-        (row.person_id for row in rows if row.person_id is not None),
-        merged,
-        people,
-        records,
-    )
-    countries: list[str | None] = []
-    cases: list[Case] = []
+    facts = Facts(approved.rows, merged, people, records)
     prepared = _Preparation(settings, policy)
-    for row, addresses in zip(rows, readings, strict=True):
-        address = _the_one(addresses, facts)
-        country = policy.country_of(row.country, address)
-        countries.append(country)
-        rules, parties, read = prepared.of(country)
-        cases.append(
-            Case(
-                row=row,
-                address=address,
-                members=() if address is None else facts.of(address),
-                rules=rules,
-                consent=None if row.consent_date is None else read(row.consent_date),
-                approved=None if row.approved_at is None else read(row.approved_at),
-                needed_scope=prepared.needed_scope(rules),
-                reaches_marketing=prepared.reaches_marketing,
-                parties=parties,
-                people=facts.people,
-                blocked=blocked_by_consent,
-                applied=already_applied,
-                now=now,
-            )
-        )
-    found = [[*findings(case), *again] for case, again in zip(cases, _repeated(cases), strict=True)]
-    _link(cases, found)
-    judged = [_judge(case, these) for case, these in zip(cases, found, strict=True)]
-    return _result(cases, countries, judged, facts)
+    outside = _Outside(blocked_by_consent, already_applied, now)
+    accepted: Row[AcceptedRow] = Row(spool or Spool(), _packed, _ROW.validate_json)
+    places: list[int] = []
+    tables, order, said = [], [], {"rejected": 0, "no_op": 0, "accepted": 0}
+    for part, known in facts.parts(at_a_time):
+        readings = approved.rows.readings.take(pa.array(part)).to_pylist()
+        cases = [
+            prepared.case(row, _the_one(addresses, known), known, outside)
+            for row, addresses in zip(approved.rows.at(part), readings, strict=True)
+        ]
+        found = [[*findings(case), *again] for case, again in zip(cases, _repeated(cases), strict=True)]
+        _link(cases, found)
+        judged = [_judge(case, these) for case, these in zip(cases, found, strict=True)]
+        table, rows = _result(cases, judged, known, policy)
+        tables.append(table)
+        order.append(part)
+        for place, verdict, row in zip(part.tolist(), judged, rows, strict=True):
+            said[verdict.verdict] += 1
+            if row is not None:
+                accepted.append(row)
+                places.append(place)
+    verdicts = pa.concat_tables([VERDICTS.empty(), *tables])
+    if tables:
+        verdicts = verdicts.take(pa.array(np.argsort(np.concatenate(order))))
+    return Checked(
+        verdicts.combine_chunks(),
+        Picked(accepted, np.argsort(np.array(places, dtype=np.int64))),
+        rejected=said["rejected"],
+        no_op=said["no_op"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What is known beside the snapshot."""
+
+    blocked: Mapping[str, str]
+    applied: Container[str]
+    now: datetime
 
 
 class _Preparation:
@@ -210,22 +222,28 @@ class _Preparation:
             self._made[country] = rules, parties, moments.reader(self._policy.date_format, rules.time_zone)
         return self._made[country]
 
-    def needed_scope(self, rules: Rules) -> Scope:
-        return "sales+marketing" if self.reaches_marketing else rules.minimum_scope
+    def case(self, row: ApprovedRow, address: str | None, known: Known, outside: _Outside) -> Case:
+        rules, parties, read = self.of(self._policy.country_of(row.country, address))
+        return Case(
+            row=row,
+            address=address,
+            members=() if address is None else known.of(address),
+            rules=rules,
+            consent=None if row.consent_date is None else read(row.consent_date),
+            approved=None if row.approved_at is None else read(row.approved_at),
+            needed_scope="sales+marketing" if self.reaches_marketing else rules.minimum_scope,
+            reaches_marketing=self.reaches_marketing,
+            parties=parties,
+            people=known.people,
+            blocked=outside.blocked,
+            applied=outside.applied,
+            now=outside.now,
+        )
 
 
-def address_readings(email: str | None) -> tuple[str, ...]:
-    """The addresses that an e-mail cell can mean: with a leading apostrophe, which an address may have, and without."""
-    if email is None:
-        return ()
-    texts = [email, email.replace("’", "'")]
-    texts += [text[1:] for text in texts if text.startswith("'")]
-    return tuple(dict.fromkeys(found for text in dict.fromkeys(texts) if (found := comparable(text)) is not None))
-
-
-def _the_one(addresses: Sequence[str], facts: Known) -> str | None:
+def _the_one(addresses: Sequence[str], known: Known) -> str | None:
     """The address that is known; where none is, the plainest; None where several are."""
-    there = [address for address in addresses if address in facts.clusters]
+    there = [address for address in addresses if address in known.clusters]
     if len(there) > 1:
         return None
     return there[0] if there else addresses[-1] if addresses else None
@@ -315,31 +333,33 @@ def _judge(case: Case, these: Iterable[Finding]) -> _Judged:
     return _Judged(verdict, codes, warnings, " ".join(sentences))
 
 
-def _result(cases: Sequence[Case], countries: Sequence[str | None], judged: Sequence[_Judged], facts: Known) -> Checked:
+def _result(
+    cases: Sequence[Case], judged: Sequence[_Judged], known: Known, policy: PolicySettings
+) -> tuple[pa.Table, list[AcceptedRow | None]]:
+    """The verdicts, and the rows that are accepted, None for the others."""
     owners: dict[str, str] = {}
     for case, verdict in zip(cases, judged, strict=True):
         if verdict.verdict == "accepted" and case.address is not None:
             for member in case.members:
                 owner = member.address or min(case.address, owners.get(member.uid, case.address))
                 owners[member.uid] = owner
-    accepted, columns = [], {name: [] for name in VERDICTS.names}  # type: ignore[var-annotated]
-    for case, country, verdict in zip(cases, countries, judged, strict=True):
-        message, count = verdict.message, 0
+    rows: list[AcceptedRow | None] = []
+    columns = {name: [] for name in VERDICTS.names}  # type: ignore[var-annotated]
+    for case, verdict in zip(cases, judged, strict=True):
+        message, row = verdict.message, None
         if verdict.verdict == "accepted":
-            row = _accepted(case, country, verdict, facts, owners)
-            accepted.append(row)
-            count = len(row.clears)
+            row = _accepted(case, policy.country_of(case.row.country, case.address), verdict, known, owners)
             message = " ".join(filter(None, [_said(row), message]))
-        values = (case.row.line, case.row.email, verdict.verdict, ";".join(verdict.codes) or None, message, count)
+        rows.append(row)
+        cleared = 0 if row is None else len(row.clears)
+        values = (case.row.line, case.row.email, verdict.verdict, ";".join(verdict.codes) or None, message, cleared)
         for name, value in zip(VERDICTS.names, values, strict=True):
             columns[name].append(value)
-    said = [verdict.verdict for verdict in judged]
-    table = pa.table(columns, schema=VERDICTS.schema)
-    return Checked(table, tuple(accepted), rejected=said.count("rejected"), no_op=said.count("no_op"))
+    return pa.table(columns, schema=VERDICTS.schema), rows
 
 
 def _accepted(
-    case: Case, country: str | None, verdict: _Judged, facts: Known, owners: Mapping[str, str]
+    case: Case, country: str | None, verdict: _Judged, known: Known, owners: Mapping[str, str]
 ) -> AcceptedRow:
     assert case.address is not None
     own = [member for member in case.opted_out if owners[member.uid] == case.address]
@@ -353,7 +373,7 @@ def _accepted(
         scope=scope(case.row.scope) or "sales",
         consent=None if case.correction else case.consent,
         approved=case.approved,
-        clusters=facts.clusters[case.address],
+        clusters=known.clusters[case.address],
         clears=tuple(member for member in own if not _stays(member)),
         stays=tuple(member for member in own if _stays(member)),
         newest_opt_out=max((date for date in dates if date is not None), default=None),

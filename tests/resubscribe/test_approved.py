@@ -73,7 +73,7 @@ WANTED = ApprovedRow(
 def test_one_row_in_many_guises(tmp_path: Path, content: str) -> None:
     path = write(tmp_path, content)
     approved = read_approved(path)
-    assert approved.rows == (WANTED,)
+    assert list(approved.rows) == [WANTED]
     assert approved.source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (approved.source.name, approved.source.origin, approved.source.rows) == ("approved", "approved.csv", 1)
 
@@ -82,7 +82,7 @@ def test_columns_in_any_order_and_others_left_out(tmp_path: Path) -> None:
     names = [*reversed(NEEDED), "Ticket", "me@seller.example"]
     cells = [*reversed(LINE.split(",")), "T-1", "x"]
     approved = read_approved(write(tmp_path, ",".join(names) + "\n" + ",".join(cells)))
-    assert approved.rows == (WANTED,)
+    assert list(approved.rows) == [WANTED]
     assert approved.source.details["columns_ignored"] == ["Ticket"]
 
 

@@ -46,7 +46,7 @@ def test_a_linked_pair_is_planned_on_both_sides(rig: Rig) -> None:
     assert {step.reason for step in plan.steps} == {"Asked to get mail again"}
     assert plan.steps[0].opted_out_at == plan.steps[1].opted_out_at == "2026-11-02T18:00:00Z"
     assert "ada@" not in result.path.read_text("utf-8").lower()
-    assert read_plan(result.path) == plan
+    assert read_plan(result.path).as_json() == plan.as_json()
     lines = "\n".join(plan_lines(plan))
     assert "1 person to resubscribe (2 records), 0 records to opt out, 0 accepted rows left out" in lines
     assert record in lines
@@ -193,4 +193,4 @@ def test_two_plans_are_compared(rig: Rig) -> None:
     assert "0 records came, 1 went, 0 changed otherwise" in lines[0]
     assert person in lines[1]
     write_plan(new, rig.folder / "p.json")
-    assert read_plan(rig.folder / "p.json") == new
+    assert read_plan(rig.folder / "p.json").as_json() == new.as_json()

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from recon.reconcile import reconcile
-from recon.resubscribe.approved import Approved, ApprovedRow
+from recon.resubscribe.approved import Approved, ApprovedRow, ApprovedRows
 from recon.resubscribe.policy import PolicySettings
 from recon.resubscribe.verdicts import Checked, check
 from recon.settings import Settings
@@ -78,7 +78,7 @@ class World:
         self.merged = MERGED.conform(pa.Table.from_pandas(merged, preserve_index=False))
 
     def check(self, rows: list[ApprovedRow], policy: PolicySettings | None = None, **options: Any) -> Checked:
-        approved = Approved(tuple(rows), Input("approved", "approved.csv", "csv", len(rows)))
+        approved = Approved(ApprovedRows.of(rows), Input("approved", "approved.csv", "csv", len(rows)))
         settled = policy or PolicySettings(admins=[ADMIN])
         return check(approved, self.merged, self.people, self.records, self.settings, settled, **{"now": NOW} | options)
 
