@@ -97,7 +97,9 @@ def make(
     if as_json:
         click.echo(json.dumps(result.plan.as_json(), ensure_ascii=False, indent=2))
         return
-    say("\n".join([*plan_lines(result.plan), "", f"Plan: {result.path}"]))
+    for line in plan_lines(result.plan):
+        say(line)
+    say(f"\nPlan: {result.path}")
 
 
 @plan.command("show")
@@ -172,7 +174,9 @@ def undo(workspace: Path, run_id: str, created_by: str | None, new_run_id: str |
     from recon.resubscribe.undo import undo as take_back
 
     made = take_back(workspace, run_id, created_by=created_by, new_run_id=new_run_id)
-    say("\n".join([*plan_lines(made.plan), "", f"Plan: {made.path}"]))
+    for line in plan_lines(made.plan):
+        say(line)
+    say(f"\nPlan: {made.path}")
 
 
 @click.group()

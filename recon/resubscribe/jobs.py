@@ -19,13 +19,14 @@ from recon.resubscribe import evidence
 from recon.resubscribe.approved import read_approved
 from recon.resubscribe.plan_file import Plan, write_plan
 from recon.resubscribe.planning import make_plan, target_fields, wanted_opt_outs
-from recon.resubscribe.spool import Spool
+from recon.resubscribe.spool import Spool, room_for
 from recon.resubscribe.sticking import reverting
 from recon.resubscribe.verdicts import Checked
 from recon.resubscribe.verdicts import check as hold_against_policy
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
+    from contextlib import AbstractContextManager
 
     import pyarrow as pa
 
@@ -164,7 +165,8 @@ def check(
         data = jobs.from_snapshot(loaded, snapshot, engine)
         known = _known(given, data, _reconciled(data, loaded, engine, clock, environ))
     consents = _consents(given, known.merged, loaded, clock, environ, progress)
-    checked = _checked(given, known, loaded, clock, consents, environ, _spool(loaded))
+    with _room(loaded):
+        checked = _checked(given, known, loaded, clock, consents, environ, _spool(loaded))
     if out is not None:
         _write_verdicts(checked, Path(out))
     return CheckResult(given, checked, consents.notes)
@@ -214,14 +216,14 @@ def plan(
     run_id = run_id or jobs.new_run_id(clock)
     folder = jobs.run_folder(loaded, run_id)
     in_force = jobs.settings_in_force(loaded)
-    spool = _spool(loaded)
     with enough_room(loaded.run, "duckdb"):
         engine = _engine(loaded)
         data = jobs.from_snapshot(loaded, snapshot, engine)
         result = _reconciled(data, loaded, engine, clock, environ)
         known = _known(given, data, result)
     consents = _consents(given, known.merged, loaded, clock, environ, progress)
-    with enough_room(loaded.run, "duckdb"):
+    with enough_room(loaded.run, "duckdb"), _room(loaded):
+        spool = _spool(loaded)
         checked = _checked(given, known, loaded, clock, consents, environ, spool)
         made = make_plan(
             checked,
@@ -320,9 +322,16 @@ def _engine(loaded: Settings) -> Engine:
 
 def _spool(loaded: Settings) -> Spool:
     """Where what is known of the file's rows lies: beside what the engine has no memory for."""
-    folder = loaded.run.spill or Path(tempfile.gettempdir())
-    folder.mkdir(parents=True, exist_ok=True)
-    return Spool(folder)
+    return Spool(_spill(loaded))
+
+
+def _spill(loaded: Settings) -> Path:
+    return loaded.run.spill or Path(tempfile.gettempdir())
+
+
+def _room(loaded: Settings) -> AbstractContextManager[None]:
+    remedy = "Make room there, or set run.spill in recon.toml to a folder that has more, then do it again: nothing was written."
+    return room_for(_spill(loaded), "the file's rows", remedy)
 
 
 def _reconciled(

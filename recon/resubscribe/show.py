@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from recon.resubscribe.guards import NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from recon.resubscribe.plan_file import Plan, Step
 
 _SYSTEMS = {"salesforce": "Salesforce", "sales_connect": "Sales Connect"}
@@ -15,12 +17,16 @@ _SYSTEMS = {"salesforce": "Salesforce", "sales_connect": "Sales Connect"}
 
 def summary_lines(plan: Plan) -> list[str]:
     """What the plan comes to, in lines. Holds nothing of a single person."""
-    clears = [step for step in plan.steps if step.direction == "clear"]
-    people = len({step.person for step in clears})
-    sets = len(plan.steps) - len(clears)
+    people: set[str] = set()
+    clears = 0
+    for step in plan.steps:
+        if step.direction == "clear":
+            people.add(step.person)
+            clears += 1
+    sets = len(plan.steps) - clears
     lines = [
         f"Plan {plan.hash[:16]} of run {plan.run_id}, snapshot {plan.snapshot}",
-        f"  {_number(people, 'person', 'people')} to resubscribe ({_number(len(clears), 'record')}), "
+        f"  {_number(len(people), 'person', 'people')} to resubscribe ({_number(clears, 'record')}), "
         f"{_number(sets, 'record')} to opt out, {_number(len(plan.blocked), 'accepted row')} left out",
     ]
     if plan.approved is not None:
@@ -39,20 +45,19 @@ def summary_lines(plan: Plan) -> list[str]:
     return lines
 
 
-def plan_lines(plan: Plan) -> list[str]:
-    """The plan in lines. Holds record ids and the approvals' reasons, no addresses."""
-    lines = summary_lines(plan)
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """The plan in lines, one after the other. Holds record ids and the approvals' reasons, no addresses."""
+    yield from summary_lines(plan)
     for person, steps in groupby(plan.steps, key=lambda step: step.person):
         listed = list(steps)
-        lines += ["", f"{person}: {listed[0].because}"]
+        yield from ("", f"{person}: {listed[0].because}")
         if listed[0].reason:
-            lines.append(f"  reason: {listed[0].reason}")
-        lines += [f"  {step_line(step)}" for step in listed]
+            yield f"  reason: {listed[0].reason}"
+        yield from (f"  {step_line(step)}" for step in listed)
     for row in plan.blocked:
-        lines += ["", f"left out, line {row.row} ({row.person}): {row.reason}"]
+        yield from ("", f"left out, line {row.row} ({row.person}): {row.reason}")
         if row.path:
-            lines.append(f"  {row.path}")
-    return lines
+            yield f"  {row.path}"
 
 
 def step_line(step: Step) -> str:

@@ -1,4 +1,4 @@
-"""A private place on the disk for what is known of every step of a plan, so that a large plan needs no more memory than a small one.
+"""A private place on the disk for what is known of every row and step of a plan, so that a large plan needs no more memory than a small one.
 
 It is no evidence: the ledger is that, and plan.json is the plan. Every run makes it anew from both, and it is gone with the run, even with one
 that is killed: where the system allows it, its file has no name from the first moment on.
@@ -69,8 +69,21 @@ class Spool:
 
 
 @contextmanager
-def room_for(folder: Path) -> Iterator[None]:
+def room_for(
+    folder: Path,
+    what: str = "the plan's steps",
+    remedy: str = "Make room there, then apply the same plan again: it goes on where it stopped.",
+) -> Iterator[None]:
     """Tell in a sentence that a spool in this folder has no room.
+
+    Parameters
+    ----------
+    folder
+        Where the spool lies.
+    what
+        Of what it keeps what is known.
+    remedy
+        What is to be done then.
 
     Raises
     ------
@@ -80,10 +93,7 @@ def room_for(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise NoRoom(
-            f"what is known of the plan's steps can't be kept on the disk of {folder}: {error}.",
-            "Make room there, then apply the same plan again: it goes on where it stopped.",
-        ) from error
+        raise NoRoom(f"what is known of {what} can't be kept on the disk of {folder}: {error}.", remedy) from error
 
 
 class Shelf(Generic[T]):
