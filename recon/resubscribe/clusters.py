@@ -23,7 +23,6 @@ Kind = Literal["Person", "Lead", "Contact"]
 #: Why a record is opted out: one sales user's unsubscribe, a bounce, or anything else.
 Cause = Literal["choice", "bounce", "user"]
 
-_MERGED = ("system", "id", "object", "address", "cluster", "opted_out")
 #: What a person's and a record's own table tell of a member, by its name here; None where they don't.
 _TOLD: dict[str, tuple[str | None, str | None]] = {
     "level": ("unsubscribe_level", None),
@@ -37,7 +36,8 @@ _TOLD: dict[str, tuple[str | None, str | None]] = {
     "custom": (None, "sales_opt_out"),
     "account": (None, "account_id"),
 }
-#: Columns of people and of records that are looked at.
+#: Columns of the merged table, of people and of records that are looked at.
+OF_MERGED = ("system", "id", "object", "address", "cluster", "opted_out")
 OF_PEOPLE = ("person_id", *(person for person, _ in _TOLD.values() if person))
 OF_RECORDS = ("record_id", *(record for _, record in _TOLD.values() if record))
 #: Rows that are turned into Python's own values together.
@@ -149,7 +149,7 @@ class Facts:
         texts = readings.flatten()
         asked = pc.unique(texts)
         names = pc.unique(merged.column("cluster").filter(pc.is_in(merged.column("address"), value_set=asked)))
-        members = merged.select(_MERGED).filter(pc.is_in(merged.column("cluster"), value_set=names))
+        members = merged.select(OF_MERGED).filter(pc.is_in(merged.column("cluster"), value_set=names))
         members = pa.concat_tables(
             [
                 _told(members, people, "person_id", "sales_connect", 0),

@@ -160,16 +160,15 @@ def check(
             f"there is no folder {Path(out).parent}.", hint="Make it first, or write the verdicts elsewhere."
         )
     given = read_approved(Path(approved))
-    with enough_room(loaded.run, "duckdb"):
+    applied = _already_applied(loaded, clock, environ)
+    with enough_room(loaded.run, "duckdb"), _room(loaded):
         engine = _engine(loaded)
         data = jobs.from_snapshot(loaded, snapshot, engine)
-        known = _known(given, data, _reconciled(data, loaded, engine, clock, environ))
-    consents = _consents(given, known.merged, loaded, clock, environ, progress)
-    with _room(loaded):
-        checked = _checked(given, known, loaded, clock, consents, environ, _spool(loaded))
+        result = _reconciled(data, loaded, engine, clock, environ)
+        checked, notes = _checked(given, data, result, loaded, clock, applied, environ, progress, _spool(loaded))
     if out is not None:
         _write_verdicts(checked, Path(out))
-    return CheckResult(given, checked, consents.notes)
+    return CheckResult(given, checked, notes)
 
 
 def plan(
@@ -216,20 +215,18 @@ def plan(
     run_id = run_id or jobs.new_run_id(clock)
     folder = jobs.run_folder(loaded, run_id)
     in_force = jobs.settings_in_force(loaded)
-    with enough_room(loaded.run, "duckdb"):
+    applied = _already_applied(loaded, clock, environ)
+    with enough_room(loaded.run, "duckdb"), _room(loaded):
         engine = _engine(loaded)
         data = jobs.from_snapshot(loaded, snapshot, engine)
         result = _reconciled(data, loaded, engine, clock, environ)
-        known = _known(given, data, result)
-    consents = _consents(given, known.merged, loaded, clock, environ, progress)
-    with enough_room(loaded.run, "duckdb"), _room(loaded):
         spool = _spool(loaded)
-        checked = _checked(given, known, loaded, clock, consents, environ, spool)
+        checked, notes = _checked(given, data, result, loaded, clock, applied, environ, progress, spool)
         made = make_plan(
             checked,
             given,
             undone_by=lambda cleared: reverting(data.people, data.records, cleared, loaded, engine),
-            opted_out_people=known.opted_out_people,
+            opted_out_people=_opted_out_people(result),
             opt_outs=wanted_opt_outs(result.actions_frame, data.people, data.records, engine)
             if with_opt_outs
             else None,
@@ -249,7 +246,7 @@ def plan(
     jobs.leave_run(result, data, loaded, run_id=run_id, folder=folder, clock=clock, ledger=point.as_json())
     _write_verdicts(checked, folder / VERDICTS_FILE)
     write_plan(made, folder / PLAN_FILE)
-    return PlanResult(made, folder / PLAN_FILE, folder, CheckResult(given, checked, consents.notes))
+    return PlanResult(made, folder / PLAN_FILE, folder, CheckResult(given, checked, notes))
 
 
 def resubscribe(
@@ -344,43 +341,33 @@ def _reconciled(
     return reconcile(data.people, data.records, loaded, engine=engine, answered=answered)
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What of a snapshot the verdicts rest on.
+def _opted_out_people(result: Reconciliation) -> int:
+    """How many people are opted out anywhere."""
+    import narwhals.stable.v2 as nw
 
-    Attributes
-    ----------
-    merged, people, records
-        As `recon.resubscribe.clusters.Facts` asks for them.
-    opted_out_people
-        How many people are opted out anywhere.
-    """
-
-    merged: pa.Table
-    people: pa.Table
-    records: pa.Table
-    opted_out_people: int
+    told: int = result.engine.collect(result.deciding.select(people=nw.len())).to_pylist()[0]["people"]
+    return told
 
 
-def _known(given: Approved, data: jobs.Data, result: Reconciliation) -> _Known:
+def _known(given: Approved, data: jobs.Data, result: Reconciliation) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """Of the merged table, people and records what `recon.resubscribe.clusters.Facts` asks for."""
     import narwhals.stable.v2 as nw
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from recon.resubscribe.clusters import OF_PEOPLE, OF_RECORDS
-    from recon.tables import MERGED
+    from recon.resubscribe.clusters import OF_MERGED, OF_PEOPLE, OF_RECORDS
 
     engine = result.engine
     with engine.apart():
         asked = engine.bring(pa.table({"address": pc.unique(given.rows.readings.flatten())}))
         named = engine.bring(pa.table({"id": given.rows.person_ids}))
-        merged = result.merged_frame
+        merged = result.merged_frame.select(*OF_MERGED)
         clusters = engine.hold(merged.join(asked, on="address", how="inner").select("cluster").unique())
-        theirs = engine.hold(merged.join(clusters, on="cluster", how="inner").drop("n"))
-        by_id = result.sides[0].join(named, on="id", how="inner")
+        theirs = engine.hold(merged.join(clusters, on="cluster", how="inner"))
+        by_id = result.sides[0].select(*OF_MERGED).join(named, on="id", how="inner")
         by_id = by_id.join(clusters.with_columns(_there=nw.lit(value=True)), on="cluster", how="left")
-        by_id = by_id.filter(nw.col("_there").is_null()).drop("n", "_there")
-        tables = [engine.collect(theirs), engine.collect(by_id)]
+        by_id = by_id.filter(nw.col("_there").is_null()).select(*OF_MERGED)
+        both = pa.concat_tables([engine.collect(theirs), engine.collect(by_id)])
         people, records = (
             engine.collect(
                 frame.select(*columns).join(
@@ -392,8 +379,7 @@ def _known(given: Approved, data: jobs.Data, result: Reconciliation) -> _Known:
                 (data.records, OF_RECORDS, "record_id", "salesforce"),
             )
         )
-        out = engine.collect(result.deciding.select(people=nw.len())).to_pylist()[0]["people"]
-    return _Known(MERGED.conform(pa.concat_tables(tables)), people, records, out)
+    return both.sort_by([("system", "ascending"), ("id", "ascending")]), people, records
 
 
 def _consents(
@@ -432,25 +418,31 @@ def _consents(
 
 def _checked(
     given: Approved,
-    known: _Known,
+    data: jobs.Data,
+    result: Reconciliation,
     loaded: Settings,
     clock: Clock,
-    consents: ConsentObjects,
+    applied: Container[str],
     environ: Mapping[str, str] | None,
+    progress: Progress | None,
     spool: Spool,
-) -> Checked:
-    return hold_against_policy(
+) -> tuple[Checked, tuple[str, ...]]:
+    """The verdicts, and what could not be looked at."""
+    merged, people, records = _known(given, data, result)
+    consents = _consents(given, merged, loaded, clock, environ, progress)
+    checked = hold_against_policy(
         given,
-        known.merged,
-        known.people,
-        known.records,
+        merged,
+        people,
+        records,
         loaded,
         loaded.policy,
         now=clock.now(),
         blocked_by_consent=consents.blocked,
-        already_applied=_already_applied(loaded, clock, environ),
+        already_applied=applied,
         spool=spool,
     )
+    return checked, consents.notes
 
 
 def _already_applied(loaded: Settings, clock: Clock, environ: Mapping[str, str] | None) -> Container[str]:

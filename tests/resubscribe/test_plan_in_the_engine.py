@@ -21,7 +21,7 @@ from recon.resubscribe.planning import wanted_opt_outs
 from recon.resubscribe.sticking import planned_state, reverting
 from recon.resubscribe.verdicts import check
 from recon.sources.base import Input
-from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
+from recon.tables import ACTIONS, PEOPLE, RECORDS
 from tests.resubscribe.test_verdict_parts import DESK, POLICY, ROWS
 from tests.resubscribe.world import GOOD, NOW, World, contact, person, record_id
 
@@ -68,26 +68,25 @@ def test_what_is_asked_of_the_engine_is_enough_for_the_same_verdicts(rows: list[
     held = set(engine._held)
     given_rows = ApprovedRows.of(rows)
     file = Approved(given_rows, Input("approved", "approved.csv", "csv", len(rows)))
-    known = flow._known(file, data, result)
+    merged, people, records = flow._known(file, data, result)
     assert set(engine._held) == held
-    tables = known.merged, known.people, known.records
-    checked = check(file, *tables, here.settings, POLICY, now=NOW)
+    checked = check(file, merged, people, records, here.settings, POLICY, now=NOW)
     whole = here.check(rows, POLICY)
     assert checked.verdicts.equals(whole.verdicts)
     assert list(checked.accepted) == list(whole.accepted)
     out = here.merged.filter(here.merged.column("opted_out")).column("cluster")
-    assert known.opted_out_people == len(pc.unique(out))
+    assert flow._opted_out_people(result) == len(pc.unique(out))
     # And no more than that: the clusters of the file's addresses, and the people that it names.
-    merged = here.merged.to_pylist()
+    every = here.merged.to_pylist()
     asked = {address for row in given_rows.readings.to_pylist() for address in row}
-    clusters = {row["cluster"] for row in merged if row["address"] in asked}
+    clusters = {row["cluster"] for row in every if row["address"] in asked}
     named = {row.person_id for row in rows}
     wanted = {
         (row["system"], row["id"])
-        for row in merged
+        for row in every
         if row["cluster"] in clusters or (row["system"] == "sales_connect" and row["id"] in named)
     }
-    found = [(row["system"], row["id"]) for row in known.merged.to_pylist()]
+    found = [(row["system"], row["id"]) for row in merged.to_pylist()]
     assert (len(found), set(found)) == (len(wanted), wanted)
 
 
@@ -193,6 +192,5 @@ def test_a_row_for_nobody_asks_for_nothing() -> None:
     engine = DuckDB()
     data, result = reconciled(engine)
     rows = ApprovedRows.of([replace(GOOD, email=None), replace(GOOD, line=3, email="nobody@buyer.example")])
-    known = flow._known(Approved(rows, Input("approved", "approved.csv", "csv", 2)), data, result)
-    assert (known.merged.num_rows, known.people.num_rows, known.records.num_rows) == (0, 0, 0)
-    assert known.merged.schema == MERGED.schema
+    tables = flow._known(Approved(rows, Input("approved", "approved.csv", "csv", 2)), data, result)
+    assert [table.num_rows for table in tables] == [0, 0, 0]
