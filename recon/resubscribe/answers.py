@@ -36,6 +36,11 @@ _REMEDIES = {
 }
 _AGAIN = "Apply the same plan again: it reads the record first."
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,59}")
+# See `leaves_open`: our own codes, and Salesforce's own of 429 and 5xx.
+_OPEN = re.compile(
+    "TIMEOUT|NO_ANSWER|WEB_PAGE|HTTP_(2..|408|429|5..)|TOO_MANY_REQUESTS|SERVER_UNAVAILABLE|UNKNOWN_EXCEPTION",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,8 @@ def of_status(response: requests.Response, code: str | None) -> Answer:
     if status >= 500:
         return Answer(retry=True, unknown=True, code=named, wait=wait)
     retry = code in RETRYABLE or status in (408, 409, 412, 429)
-    return Answer(retry=retry, unknown=status == 408, code=named, wait=wait)
+    # Neither system promises that it counts a call before it carries it out, and what counts may stand in between: the record tells.
+    return Answer(retry=retry, unknown=status in (408, 429), code=named, wait=wait)
 
 
 def json_of(response: requests.Response) -> object:
@@ -109,6 +115,11 @@ def json_of(response: requests.Response) -> object:
 def plain_code(value: object) -> str | None:
     """A code of the other side that may be shown and kept: a word, nothing else."""
     return value if isinstance(value, str) and _CODE.fullmatch(value) else None
+
+
+def leaves_open(code: str | None) -> bool:
+    """Whether a write that ended with this code may have been made all the same, and be it after its record was looked at."""
+    return code is not None and _OPEN.fullmatch(code) is not None
 
 
 def remedy(code: str | None, *, retryable: bool) -> str:

@@ -9,10 +9,11 @@ The rules that hold whatever happens:
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from recon.errors import SourceError
-from recon.resubscribe.answers import STOPPING, remedy
+from recon.resubscribe.answers import STOPPING, leaves_open, remedy
 from recon.resubscribe.histories import Histories
 from recon.resubscribe.outcomes import Outcome, packed, unpacked
 from recon.resubscribe.spool import Shelf
@@ -323,10 +324,20 @@ class Carrier:
         return stale is not None
 
     def _found(self, task: Task, seen: Seen | None) -> bool:
-        """Close an intent that a crash left open where what it was to write is there; returns whether it is."""
+        """Close an intent that a crash left open where what it was to write is there; returns whether it is.
+
+        The same goes for a write that an earlier run gave up on, where its last answer left it open: it may have been made since.
+        """
         state = self._state(task)
-        if state.open is None or seen is None or not is_so(task, seen):
+        if seen is None or not is_so(task, seen):
             return False
+        if state.open is None:
+            if state.result != "failed" or not state.retryable or not leaves_open(state.code):
+                return False
+            if task.clears and self._evidence.verdict(task.step) is None:
+                return False
+            begun = None if state.system_at is None else datetime.fromisoformat(state.system_at)
+            self._evidence.intend(task, self._way(task), begun)
         self._written(task, task.before, None)
         return True
 

@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DONE = [(number, "done", None) for number in range(1, 7)]
+#: Answers after which nobody knows whether the write was made.
+OPEN_ANSWERS = [
+    (408, "REQUEST_TIMEOUT"),
+    (429, "TOO_MANY_REQUESTS"),
+    (500, "UNKNOWN_EXCEPTION"),
+    (503, "SERVER_UNAVAILABLE"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -351,16 +358,22 @@ def test_an_expired_session_is_renewed_and_the_precondition_kept(world: ApplyWor
     assert (2, "failed", "INVALID_SESSION_ID", False) in outcomes_in_ledger(workspace)
 
 
-@pytest.mark.parametrize("kind", ["refuse", "lose", "drop"])
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        *((kind, status, code) for kind in ("refuse", "lose") for status, code in OPEN_ANSWERS),
+        ("drop", 503, "SERVER_UNAVAILABLE"),
+    ],
+)
 @pytest.mark.parametrize("system", ["salesforce", "gateway"])
 def test_a_write_without_a_good_answer_is_looked_at_before_it_is_repeated(
-    world: ApplyWorld, workspace: Workspace, kind: str, system: str
+    world: ApplyWorld, workspace: Workspace, kind: str, status: int, code: str, system: str
 ) -> None:
     plan = workspace.plan()
     if system == "salesforce":
-        world.salesforce.faults.append(Fault("PATCH", world.ids.ann_lead, kind))
+        world.salesforce.faults.append(Fault("PATCH", world.ids.ann_lead, kind, status, code))
     else:
-        world.gateway.faults.append(Fault("POST", f"/people/{world.ids.ann}/", kind))
+        world.gateway.faults.append(Fault("POST", f"/people/{world.ids.ann}/", kind, status, code))
     assert results(workspace.apply(plan)) == DONE
     number, spoiled = (2, world.salesforce) if system == "salesforce" else (3, world.gateway)
     name = world.ids.ann_lead if system == "salesforce" else world.ids.ann
@@ -369,7 +382,7 @@ def test_a_write_without_a_good_answer_is_looked_at_before_it_is_repeated(
     if kind == "refuse":
         assert len(writes) == 2
         assert [each[1:3] for each in said] == [
-            ("failed", "SERVER_UNAVAILABLE" if number == 2 else "HTTP_503"),
+            ("failed", code if number == 2 else f"HTTP_{status}"),
             ("done", None),
         ]
     else:
@@ -377,6 +390,58 @@ def test_a_write_without_a_good_answer_is_looked_at_before_it_is_repeated(
         assert said == [(number, "done", None, True)]
     resubscribed = [row for row in world.state()["cards"] if row[2] == "Resubscribe" and row[0] == world.ids.ann]
     assert len(resubscribed) == 1
+
+
+@pytest.mark.parametrize(("status", "code"), OPEN_ANSWERS[1:])
+@pytest.mark.parametrize("system", ["salesforce", "gateway"])
+def test_a_write_that_was_given_up_and_is_made_late_is_found(
+    world: ApplyWorld, workspace: Workspace, status: int, code: str, system: str
+) -> None:
+    plan = workspace.plan()
+    ids = world.ids
+    if system == "salesforce":
+        world.salesforce.faults.append(Fault("PATCH", ids.ann_lead, "refuse", status, code, times=3))
+    else:
+        world.gateway.faults.append(Fault("POST", f"/people/{ids.ann}/", "refuse", status, code, times=3))
+    number = 2 if system == "salesforce" else 3
+    assert results(workspace.apply(plan))[number - 1][1] == "failed"
+    world.clock.advance(timedelta(seconds=90))
+    if system == "salesforce":
+        records.update_record(world.store, "Lead", ids.ann_lead, {STANDARD: False})
+    else:
+        sales_connect.remove_unsubscribe(world.store, ids.ann, "Asked by phone", ACTOR)
+    written = len(world.salesforce.writes()), len(world.gateway.writes())
+    again = workspace.apply(plan)
+    assert results(again)[number - 1] == (number, "done", None)
+    assert again.complete
+    assert (number, "done", None, True) in outcomes_in_ledger(workspace)
+    # Only what the first run didn't come to was written: Ann's own unsubscribe, where her Lead was in the way.
+    assert (len(world.salesforce.writes()), len(world.gateway.writes())) == (written[0], written[1] + 3 - number)
+    assert not verify(workspace.folder / "ledger").findings
+
+
+def test_a_write_that_was_given_up_is_found_late_and_a_newer_opt_out_with_it(
+    world: ApplyWorld, workspace: Workspace
+) -> None:
+    plan = workspace.plan()
+    world.salesforce.faults.append(Fault("PATCH", world.ids.ann_lead, "refuse", times=3))
+    workspace.apply(plan)
+    for value in (True, False):
+        world.clock.advance(timedelta(seconds=90))
+        records.update_record(world.store, "Lead", world.ids.ann_lead, {STANDARD: not value})
+        records.update_record(world.store, "Lead", world.ids.ann_lead, {STANDARD: value})
+    assert results(workspace.apply(plan))[1:3] == [(2, "stale", "newer_opt_out"), (3, "stale", "person_stale")]
+    assert world.flag(world.ids.ann_lead)
+    assert world.unsubscribed(world.ids.ann)
+
+
+def test_a_refused_write_that_somebody_else_made_is_not_ours(world: ApplyWorld, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    world.salesforce.faults.append(Fault("PATCH", world.ids.ann_lead, "refuse", 400, "UNABLE_TO_LOCK_ROW", times=3))
+    workspace.apply(plan)
+    world.clock.advance(timedelta(seconds=90))
+    records.update_record(world.store, "Lead", world.ids.ann_lead, {STANDARD: False})
+    assert results(workspace.apply(plan))[1] == (2, "stale", "value_changed")
 
 
 def test_an_edit_in_between_is_met_by_412(world: ApplyWorld, workspace: Workspace) -> None:
