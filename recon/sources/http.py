@@ -102,6 +102,10 @@ class _Retry(Retry):
         if seconds > 0:
             self.pause(seconds)
 
+    def get_backoff_time(self) -> float:
+        # urllib3's own makes the first further try at once: too soon for a system that is busy.
+        return float(min(self.backoff_max, self.backoff_factor * 2 ** (len(self.history) - 1))) if self.history else 0.0
+
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         asked = super().get_retry_after(response)
         return None if asked is None else min(asked, LONGEST_WAIT)

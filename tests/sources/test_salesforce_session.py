@@ -243,6 +243,14 @@ def test_a_busy_salesforce_is_asked_again(acme: Acme, status: int) -> None:
     assert acme.asked("GET", "/limits") == 3
 
 
+def test_every_further_try_waits_twice_as_long_the_first_one_too(acme: Acme) -> None:
+    connection = acme.connect(backoff_seconds=0.5, retries=3)
+    spoil(acme, "/limits", 3, 503)
+    assert connection.get("the limits", "limits")
+    assert acme.slept == [0.5, 1, 2]
+    connection.close()
+
+
 def test_but_not_for_ever(acme: Acme) -> None:
     spoil(acme, "/limits", 99, 503)
     text = acme.refused(SourceError, lambda: limits(acme))
