@@ -2,6 +2,10 @@
 
 Sales Connect has no documented public API, so paths, parameters and keys are settings. All pages are read or none: the gateway's own
 total is held against the rows, before and after. They go to disk as they come, so that memory doesn't grow with the number of people.
+
+A cursor that counts rows shows that: it is the number of people who were read so far. Where one of those is removed then, all that follow
+move up, and the next page leaves one out; where another one is added meanwhile, the total doesn't tell. So such a page is asked for from the
+last person of the page before, who must be the first one on it.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import requests
 
 from recon.errors import IncompletePull, SettingsError, SourceError
 from recon.sources.base import Extract, Input
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
 
 #: People that are gathered before they are written as a run (`recon.sources.runs`).
 _GATHERED = 50_000
+#: What a gateway answers that takes only cursors that it gave.
+_NOT_SO = (requests.codes.bad_request, requests.codes.unprocessable)
 _NO_COLUMNS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -159,6 +166,7 @@ def pull_gateway(
             details={
                 "pages": pages.count,
                 "counted": pages.total,
+                "overlapping_pages": pages.overlapping,
                 "api_calls": client.calls,
                 "vocabulary": [f"unsubscribed: {'/'.join(pages.words.flags)}"] if pages.words.flags else [],
                 "unknown_unsubscribe_sources": pages.words.unknown_sources,
@@ -210,8 +218,21 @@ def listed(client: GatewayClient, keys: Mapping[str, str], most: int) -> list[st
 
 @dataclass(slots=True)
 class _Pages:
-    """What was seen so far."""
+    """What was seen so far.
 
+    Attributes
+    ----------
+    last
+        The last person's id.
+    overlapping
+        How many pages began with the last person of the page before.
+    overlaps
+        Whether a page may be asked for like that.
+    """
+
+    last: str | None = None
+    overlapping: int = 0
+    overlaps: bool = True
     arrived: int = 0
     cursors: set[str] = field(default_factory=set)
     words: Words = field(default_factory=Words)
@@ -224,6 +245,7 @@ def _all_people(
 ) -> Iterator[pa.Table]:
     """Everybody, page after page, in the shape of `recon.tables.PEOPLE`."""
     answer = client.page(None, settings.page_size)
+    overlap = False
     seen.total = _total(answer, settings, "before the pull")
     with progress.task("People", seen.total, "people") as task:
         while True:
@@ -231,19 +253,49 @@ def _all_people(
             items = at(answer, settings.items_key)
             if not isinstance(items, list):
                 raise SourceError(f"page {seen.count} of the gateway has no list at {settings.items_key!r}.", hint=KEYS)
+            if overlap:
+                items = _after_last(items, keys, seen)
             rows = people_rows(items, keys, seen.words, seen.count)
             seen.arrived += len(rows)
+            seen.last = rows[-1]["person_id"] if rows else None
             yield people_table(rows)
             task.advance(len(items))
             cursor = at(answer, settings.next_key)
             # However the gateway says that this was the last page: whether it was, the total tells.
             if cursor is None or cursor == "" or cursor is MISSING:
                 return
-            answer = client.page(_next(cursor, items, settings, seen), settings.page_size)
+            answer, overlap = _following(client, _next(cursor, items, settings, seen), seen)
             if (now := _total(answer, settings, f"on page {seen.count + 1}")) != seen.total:
                 raise IncompletePull(
                     f"the gateway counted {seen.total} people at first and {now} on page {seen.count + 1}.", hint=AGAIN
                 )
+
+
+def _following(client: GatewayClient, cursor: str, seen: _Pages) -> tuple[Any, bool]:
+    """The next page, and whether it begins with the last person of the page before."""
+    size = client.settings.page_size
+    # Not the id of a person, nor (after two people) the number of the next page.
+    counts = cursor == str(seen.arrived) != seen.last and seen.arrived > 2
+    if counts and seen.overlaps:
+        try:
+            return client.page(str(seen.arrived - 1), size + 1), True
+        except SourceError as error:
+            if error.status not in _NOT_SO:
+                raise
+            seen.overlaps = False
+    return client.page(cursor, size), False
+
+
+def _after_last(items: list[Any], keys: Mapping[str, str], seen: _Pages) -> list[Any]:
+    """A page without its first person, who was the last one of the page before."""
+    first = people_rows(items[:1], keys, Words(), seen.count)
+    if not first or first[0]["person_id"] != seen.last:
+        raise IncompletePull(
+            f"page {seen.count} of the gateway doesn't go on where page {seen.count - 1} ended: people moved from one to the other.",
+            hint=AGAIN,
+        )
+    seen.overlapping += 1
+    return items[1:]
 
 
 def _next(cursor: object, items: list[Any], settings: GatewaySettings, seen: _Pages) -> str:
