@@ -40,6 +40,8 @@ class Case:
 
     Attributes
     ----------
+    writes
+        How often the first apply sends the write that the fault is about: of Ann's Lead, or the removal of her unsubscribe. By jobs: None.
     way
         rest or bulk: how Salesforce is read and written.
     hasty
@@ -49,15 +51,22 @@ class Case:
     ends
         same: both systems end as without the fault; ann_out: Ann opted out anew, and stays so; less: as without the fault, but for
         the record that is gone.
+    spares
+        Nothing of Ann is cleared by the first apply.
+    stops
+        After the fault the first apply sends no write at all.
     """
 
     name: str
     pull: Side
     apply: Side
+    writes: int | None = None
     way: str = "rest"
     hasty: bool = False
     again: str = "apply"
     ends: str = "same"
+    spares: bool = False
+    stops: bool = False
 
 
 def fault(kind: str, **values: Any) -> Fault:
@@ -84,21 +93,21 @@ def removes(kind: str, **values: Any) -> Fault:
     return fault(kind, **{"system": "gateway", "method": "POST", "path": REMOVE} | values)
 
 
-def both(name: str, kind: str, **values: Any) -> Case:
-    """The same on Salesforce's queries and on its writes."""
-    return Case(name, Side((reads(kind, **values),)), Side((writes(kind, **values),)))
+def both(name: str, times: int, kind: str, **values: Any) -> Case:
+    """The same on Salesforce's queries and on its writes; so often the write is sent."""
+    return Case(name, Side((reads(kind, **values),)), Side((writes(kind, **values),)), times)
 
 
-def gateway(name: str, kind: str, **values: Any) -> Case:
-    """The same on the gateway's list and on its changes."""
-    return Case(name, Side((pages(kind, **values),)), Side((removes(kind, **values),)))
+def gateway(name: str, times: int, kind: str, **values: Any) -> Case:
+    """The same on the gateway's list and on its changes; so often the change is sent."""
+    return Case(name, Side((pages(kind, **values),)), Side((removes(kind, **values),)), times)
 
 
 BUSY = "status 503, SERVER_UNAVAILABLE"
 LIMIT = "The org's API calls of the last 24 hours are used up"
 
 CASES = [
-    both("session-ends", "session"),
+    both("session-ends", 2, "session"),
     Case(
         "session-ends-bulk",
         Side((fault("session", path=PAGE, query="locator="),)),
@@ -109,34 +118,43 @@ CASES = [
         "401-html",
         Side((reads("status", status=401, content="<html>Sign in</html>"),)),
         Side((writes("status", status=401, content="<html>Sign in</html>"),)),
+        writes=2,
     ),
     Case(
         "session-never-good",
         Side((fault("session", path=QUERY, times="always"),), 1, "The session was refused twice"),
         Side((fault("session", path=QUERY, times="always"),), 1, "The session was refused twice"),
+        writes=0,
     ),
     Case(
         "limit-used-up",
         Side((reads("status", status=403, times="always"),), 1, LIMIT),
         Side((writes("status", status=403, times="always"),), 3, LIMIT),
+        writes=1,
+        stops=True,
     ),
     Case(
         "429",
         Side((reads("status", status=429, headers={"Retry-After": "7"}),)),
         Side((writes("status", status=429, headers={"Retry-After": "7"}),)),
+        writes=2,
     ),
-    both("500", "status", status=500),
-    both("502", "status", status=502),
-    both("503", "status", status=503),
+    both("429-done", 1, "status", status=429, headers={"Retry-After": "7"}, carried_out=True),
+    both("500", 2, "status", status=500),
+    both("500-done", 1, "status", status=500, carried_out=True),
+    both("502", 2, "status", status=502),
+    both("503", 2, "status", status=503),
     Case(
         "503-stays",
         Side((reads("status", status=503, times="always"),), 1, BUSY),
         Side((writes("status", status=503, times="always"),), 3, "[SERVER_UNAVAILABLE] Apply the same plan again"),
+        writes=3,
     ),
     Case(
         "503-at-login",
         Side((fault("status", path="/oauth2/token", status=503, times=2),)),
         Side((fault("status", path="/oauth2/token", status=503, times=2),)),
+        writes=1,
     ),
     Case(
         "503-at-login-stays",
@@ -150,6 +168,7 @@ CASES = [
             1,
             "could not be logged in to: status 503",
         ),
+        writes=0,
     ),
     Case(
         "503-at-job",
@@ -173,15 +192,16 @@ CASES = [
         ),
         way="bulk",
     ),
-    Case("time-out", Side((reads("late"),)), Side((writes("late"),)), hasty=True),
+    Case("time-out", Side((reads("late"),)), Side((writes("late"),)), writes=2, hasty=True),
     Case(
         "time-out-done",
         Side((reads("late", carried_out=True),)),
         Side((writes("late", carried_out=True),)),
+        writes=1,
         hasty=True,
     ),
-    both("dropped", "drop"),
-    both("dropped-done", "drop", carried_out=True),
+    both("dropped", 2, "drop"),
+    both("dropped-done", 1, "drop", carried_out=True),
     Case(
         "dropped-job",
         Side((fault("drop", path="/jobs/query$", method="POST", carried_out=True),)),
@@ -204,11 +224,13 @@ CASES = [
             3,
             "Whether it was written isn't known",
         ),
+        writes=1,
     ),
     Case(
         "login-page",
         Side((reads("status", status=200, content="<html>Sign in</html>"),), 1, "something that is not JSON"),
         Side((writes("status", status=200, content="<html>Sign in</html>"),)),
+        writes=2,
     ),
     Case(
         "login-page-done",
@@ -218,15 +240,17 @@ CASES = [
             "something that is not JSON",
         ),
         Side((writes("status", status=200, content="<html>Sign in</html>", carried_out=True),)),
+        writes=1,
     ),
     Case(
         "login-page-without-a-word",
         Side((reads("status", status=200, content="{}"),), 1, "doesn't say how many there are"),
         Side((writes("status", status=200, content="{}"),)),
+        writes=2,
     ),
-    Case("cut-length", Side((reads("cut"),)), Side((reads("cut"),))),
-    Case("cut-chunked", Side((reads("cut", framing="chunked"),)), Side((reads("cut", framing="chunked"),))),
-    Case("cut-no-length", Side((reads("cut", framing="none"),)), Side((reads("cut", framing="none"),))),
+    Case("cut-length", Side((reads("cut"),)), Side((reads("cut"),)), writes=1),
+    Case("cut-chunked", Side((reads("cut", framing="chunked"),)), Side((reads("cut", framing="chunked"),)), writes=1),
+    Case("cut-no-length", Side((reads("cut", framing="none"),)), Side((reads("cut", framing="none"),)), writes=1),
     Case(
         "cut-length-bulk",
         Side((fault("cut", path=PAGE, query="locator="),)),
@@ -275,6 +299,7 @@ CASES = [
         "other-order",
         Side((fault("order", path=QUERY, times="always"),)),
         Side((fault("order", path=QUERY, times="always"),)),
+        writes=1,
     ),
     Case(
         "other-order-bulk",
@@ -292,6 +317,7 @@ CASES = [
         "row-locked",
         Side((fault("row", code="UNABLE_TO_LOCK_ROW"),), met=False),
         Side((fault("row", code="UNABLE_TO_LOCK_ROW", path=LEAD, times=2),)),
+        writes=3,
     ),
     Case(
         "row-locked-stays",
@@ -301,6 +327,7 @@ CASES = [
             3,
             "[UNABLE_TO_LOCK_ROW] Apply the same plan again",
         ),
+        writes=3,
     ),
     Case(
         "row-locked-bulk",
@@ -316,6 +343,7 @@ CASES = [
             3,
             "A validation rule of the org forbids it",
         ),
+        writes=1,
         again="plan",
     ),
     Case(
@@ -341,6 +369,7 @@ CASES = [
             1,
             "field-level security hides it",
         ),
+        writes=0,
     ),
     Case(
         "field-hidden-midway",
@@ -350,6 +379,7 @@ CASES = [
             3,
             "The user can't see the field",
         ),
+        writes=1,
         again="plan",
     ),
     Case(
@@ -360,6 +390,7 @@ CASES = [
             2,
             "may not write Lead.HasOptedOutOfEmail",
         ),
+        writes=0,
     ),
     Case(
         "field-locked-midway",
@@ -369,6 +400,7 @@ CASES = [
             3,
             "The user may not write the field",
         ),
+        writes=1,
         again="plan",
     ),
     Case(
@@ -377,6 +409,8 @@ CASES = [
         Side(
             (fault("change", change="delete", record="<ann_lead>", path=QUERY),), 3, "The record isn't there any more"
         ),
+        writes=0,
+        spares=True,
         again="plan",
         ends="less",
     ),
@@ -388,6 +422,8 @@ CASES = [
             3,
             "The record was merged into another one",
         ),
+        writes=0,
+        spares=True,
         again="plan",
         ends="less",
     ),
@@ -399,6 +435,7 @@ CASES = [
             3,
             "The Lead was converted",
         ),
+        writes=1,
         again="plan",
         ends="less",
     ),
@@ -406,6 +443,7 @@ CASES = [
         "edited-meanwhile",
         Side((fault("change", change="edit", record="<ann_lead>", path=QUERY, after=5),)),
         Side((fault("clock", seconds=90, path=LEAD), fault("change", change="edit", path=LEAD))),
+        writes=2,
     ),
     Case(
         "opted-out-in-the-same-second",
@@ -425,6 +463,7 @@ CASES = [
             3,
             "The person opted out again while the plan was carried out",
         ),
+        writes=2,
         ends="ann_out",
     ),
     Case(
@@ -439,11 +478,13 @@ CASES = [
             3,
             "Whether the person opted out just before isn't known",
         ),
+        writes=1,
     ),
     Case(
         "page-2",
         Side((fault("status", status=500, path=r"/query/\w+-3"),)),
         Side((fault("status", status=500, path=r"/query/\w+-3"),), met=False),
+        writes=1,
     ),
     Case(
         "page-2-stays",
@@ -456,6 +497,7 @@ CASES = [
             (fault("status", status=400, code="INVALID_QUERY_LOCATOR", path=r"/query/\w+-3", times="always"),),
             met=False,
         ),
+        writes=1,
     ),
     Case(
         "page-2-bulk",
@@ -469,23 +511,29 @@ CASES = [
         Side((fault("status", status=500, path="/failedResults", times="always"),), 3, "the failedResults of Bulk job"),
         way="bulk",
     ),
-    Case("clock-ahead", Side((fault("clock", seconds=900),)), Side((fault("clock", seconds=900),))),
-    Case("clock-behind", Side((fault("clock", seconds=-900),)), Side((fault("clock", seconds=-900),))),
+    Case("clock-ahead", Side((fault("clock", seconds=900),)), Side((fault("clock", seconds=900),)), writes=1),
+    Case("clock-behind", Side((fault("clock", seconds=-900),)), Side((fault("clock", seconds=-900),)), writes=1),
     # --- the gateway of Sales Connect
     Case(
         "gateway-401",
         Side((pages("status", status=401, times="always"),), 1, "Check the token in RECON_GATEWAY_TOKEN"),
         Side((removes("status", status=401, times="always"),), 3, "Check the gateway's token"),
+        writes=1,
+        stops=True,
     ),
     Case(
         "gateway-403",
         Side((pages("status", status=403, times="always"),), 1, "Check the token in RECON_GATEWAY_TOKEN"),
         Side((removes("status", status=403, times="always"),), 3, "Check the gateway's token"),
+        writes=1,
+        stops=True,
     ),
-    gateway("gateway-429", "status", status=429, headers={"Retry-After": "7"}),
-    gateway("gateway-500", "status", status=500),
-    gateway("gateway-502", "status", status=502),
-    gateway("gateway-503", "status", status=503),
+    gateway("gateway-429", 2, "status", status=429, headers={"Retry-After": "7"}),
+    gateway("gateway-429-done", 1, "status", status=429, headers={"Retry-After": "7"}, carried_out=True),
+    gateway("gateway-500", 2, "status", status=500),
+    gateway("gateway-500-done", 1, "status", status=500, carried_out=True),
+    gateway("gateway-502", 2, "status", status=502),
+    gateway("gateway-503", 2, "status", status=503),
     Case(
         "gateway-503-stays",
         Side((pages("status", status=503, times="always"),), 1, "the gateway refused the people: status 503"),
@@ -494,23 +542,26 @@ CASES = [
             3,
             "Apply the same plan again: it reads the record first",
         ),
+        writes=3,
     ),
-    Case("gateway-time-out", Side((pages("late"),)), Side((removes("late"),)), hasty=True),
+    Case("gateway-time-out", Side((pages("late"),)), Side((removes("late"),)), writes=2, hasty=True),
     Case(
         "gateway-time-out-done",
         Side((pages("late", carried_out=True),)),
         Side((removes("late", carried_out=True),)),
+        writes=1,
         hasty=True,
     ),
-    gateway("gateway-dropped", "drop"),
-    gateway("gateway-dropped-done", "drop", carried_out=True),
-    gateway("gateway-cut-length", "cut"),
-    gateway("gateway-cut-no-length", "cut", framing="none"),
-    gateway("gateway-login-page", "status", status=502, content="<html>Sign in</html>"),
+    gateway("gateway-dropped", 2, "drop"),
+    gateway("gateway-dropped-done", 1, "drop", carried_out=True),
+    gateway("gateway-cut-length", 1, "cut"),
+    gateway("gateway-cut-no-length", 1, "cut", framing="none"),
+    gateway("gateway-login-page", 2, "status", status=502, content="<html>Sign in</html>"),
     Case(
         "gateway-login-page-at-a-change",
         Side((pages("status", status=200, content="<html>Sign in</html>"),), 1, "something that is not JSON"),
         Side((removes("status", status=200, content="<html>Sign in</html>"),)),
+        writes=2,
     ),
     Case(
         "gateway-login-page-stays",
@@ -528,13 +579,16 @@ CASES = [
             1,
             "something that is not JSON",
         ),
+        writes=0,
     ),
-    gateway("gateway-other-order", "order"),
-    gateway("gateway-no-charset", "headers", headers={"Content-Type": "application/json"}),
+    gateway("gateway-other-order", 1, "order"),
+    gateway("gateway-no-charset", 1, "headers", headers={"Content-Type": "application/json"}),
     Case(
         "gateway-person-removed",
         Side((fault("change", change="remove", record="<gus>", path=PEOPLE, after=1),), 1, "the gateway counted"),
         Side((fault("change", change="remove", path="/people/<ann>$", after=1),), 3, "The record isn't there any more"),
+        writes=0,
+        spares=True,
         again="plan",
         ends="less",
     ),
@@ -546,6 +600,7 @@ CASES = [
             3,
             "The person opted out again",
         ),
+        writes=0,
         ends="ann_out",
     ),
     Case(
@@ -560,11 +615,13 @@ CASES = [
             1,
             "nobody is taken for deleted",
         ),
+        writes=0,
     ),
     Case(
         "gateway-404-for-changes",
         Side((removes("status", status=404, times="always"),), met=False),
         Side((removes("status", status=404, times="always"),), 3, "The address of the change leads nowhere"),
+        writes=3,
     ),
     Case(
         "gateway-404-of-a-proxy",
@@ -588,5 +645,6 @@ CASES = [
             3,
             "a web page came instead",
         ),
+        writes=0,
     ),
 ]

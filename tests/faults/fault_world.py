@@ -13,7 +13,6 @@ import pytest
 from recon import engine, jobs
 from recon.clock import SetClock
 from recon.errors import ReconError
-from recon.resubscribe import sticking
 from recon.resubscribe.apply import apply
 from recon.resubscribe.plan_file import read_plan
 from recon.sandbox import sales_connect
@@ -231,8 +230,7 @@ class World:
         rig = Rig(folder, self.clock, self.sandbox, self.rig.rows)
         with pytest.MonkeyPatch.context() as patch:
             # Any engine makes the same plan; of a handful of rows this one makes it five times as fast as the batch jobs' own.
-            for module in (engine, sticking):
-                patch.setattr(module, "engine_named", lambda *_args, **_options: engine.Polars())
+            patch.setattr(engine, "engine_named", lambda *_args, **_options: engine.Polars())
             return rig.plan(with_opt_outs=True).path
 
     def _said(self, call: Any) -> Said:

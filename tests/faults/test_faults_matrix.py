@@ -7,13 +7,15 @@ running again finishes the work.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from recon.ledger import verify
-from tests.faults.cases import CASES, QUERY, Case, Side, fault
+from tests.faults.cases import CASES, LEAD, QUERY, REMOVE, Case, Side, fault
 from tests.faults.fault_world import World, tables
+from tests.faults.test_faults_docs import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from recon.resubscribe.outcomes import Applied
     from recon.sandbox.faults import Fault
     from tests.faults.fault_world import Said, Template
+
+
+#: The lines of docs/faults.md.
+DOCUMENTED = {row[0].strip("`"): row for row in rows(8)}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +56,8 @@ def test_in_a_pull(shared: World, tmp_path: Path, case: Case) -> None:
     told(shared, said, case.pull)
     if any("Retry-After" in fault.headers for fault in case.pull.faults):
         assert 7.0 in shared.slept
+    if "after a pause" in DOCUMENTED[case.name][2]:
+        assert max(shared.slept) >= 0.5
     changed = any(fault.kind == "change" for fault in case.pull.faults)
     if case.pull.exit:
         assert sorted(each.name for each in (tmp_path / "snapshots").iterdir()) == kept
@@ -85,6 +93,10 @@ def test_in_an_apply(shared: World, tmp_path: Path, case: Case) -> None:
     assert all("if-unmodified-since" in headers for headers in patches)
     if any("Retry-After" in fault.headers for fault in case.apply.faults):
         assert 7.0 in shared.slept
+    if case.way == "rest":
+        sent(shared, case)
+    if case.spares:
+        assert all(shared.flags().get(each, True) for each in ann(shared))
     holds(shared, template.before, plan, said.applied)
     shared.calm()
     before = shared.flags()
@@ -95,6 +107,29 @@ def test_in_an_apply(shared: World, tmp_path: Path, case: Case) -> None:
     assert again.exit == (3 if case.ends == "ann_out" else 0), again.text
     assert not verify(tmp_path / "ledger").findings
     ends_well(shared, template, case)
+
+
+def sent(world: World, case: Case) -> None:
+    """How often Ann's write was sent, and that her record was read between two of them."""
+    ids, asked = world.ids, world.faults.asked
+    if case.name.startswith("gateway"):
+        method, path = "POST", world.named(REMOVE)
+        looks = [n for n, each in enumerate(asked) if (each.method, each.path) == ("GET", f"/people/{ids['ann']}")]
+    else:
+        method, path = "PATCH", world.named(LEAD)
+        looks = [n for n, each in enumerate(asked) if f"FROM Lead WHERE Id IN ('{ids['ann_lead']}'" in each.query]
+    tries = [n for n, each in enumerate(asked) if each.method == method and each.path.endswith(path)]
+    assert len(tries) == case.writes
+    assert all(any(one < look < other for look in looks) for one, other in pairwise(tries))
+    if case.stops:
+        met = next(n for n, each in enumerate(asked) if each is world.faults.fired[0].asked)
+        assert not [each for each in asked[met + 1 :] if each.method != "GET" and "/oauth2/" not in each.path]
+
+
+def ann(world: World) -> set[str]:
+    """Ann's records."""
+    ids = world.ids
+    return {f"salesforce:{ids['ann_lead']}", f"salesforce:{ids['ann_contact']}", f"sales_connect:{ids['ann']}"}
 
 
 ONCE: dict[str, dict[str, Any]] = {
@@ -211,9 +246,8 @@ def ends_well(world: World, template: Template, case: Case) -> None:
     """Running again brought both systems to where they would be without the fault."""
     ids = world.ids
     flags, wanted = world.flags(), dict(template.after)
-    ann = {f"salesforce:{ids['ann_lead']}", f"salesforce:{ids['ann_contact']}", f"sales_connect:{ids['ann']}"}
     if case.ends == "ann_out":
-        wanted |= dict.fromkeys(ann, True)
+        wanted |= dict.fromkeys(ann(world), True)
     if case.ends == "less":
         gone = f"sales_connect:{ids['ann']}" if case.name.startswith("gateway") else f"salesforce:{ids['ann_lead']}"
         flags.pop(gone, None)
