@@ -277,14 +277,19 @@ class BulkUpdate:
             self._connection.download(what, f"jobs/ingest/{job_id}/{kind}/", file)
             try:
                 with file.open(encoding="utf-8", newline="") as stream:
-                    for row in csv.DictReader(stream, strict=True):
+                    reader = csv.DictReader(stream, strict=True)
+                    # Salesforce takes names of fields in any case, so they may come back in any.
+                    reader.fieldnames = [name.casefold() for name in reader.fieldnames or ()]
+                    for row in reader:
                         # The input's own Id; a failed row's sf__Id is blank in older versions of the API.
-                        record_id = salesforce_id_18(row.get("Id") or row.get("sf__Id") or "")
+                        record_id = salesforce_id_18(row.get("id") or row.get("sf__id") or "")
                         if record_id is None or None in row or None in row.values():
                             raise IncompletePull(
                                 f"{what} hold a row without an Id, or one that was cut short.", hint=_HINT
                             )
-                        yield record_id, row.get("sf__Error") or ""
+                        if kind == "failedResults" and "sf__error" not in row:
+                            raise IncompletePull(f"{what} don't say why they failed.", hint=_HINT)
+                        yield record_id, row.get("sf__error") or ""
             except (UnicodeDecodeError, csv.Error):
                 raise IncompletePull(f"{what} are not whole CSV in UTF-8.", hint=_HINT) from None
 

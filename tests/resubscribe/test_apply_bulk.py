@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +15,12 @@ from recon.sandbox.salesforce import records
 from tests.resubscribe.apply_world import STANDARD, ApplyWorld, Fault, Workspace, results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 DONE = [(number, "done", None) for number in range(1, 7)]
 RESULTS = "/successfulResults"
+SETS = ("successfulResults", "failedResults", "unprocessedrecords")
 
 
 @pytest.fixture(scope="module")
@@ -206,17 +208,23 @@ def test_a_job_that_takes_long_is_found_the_next_time(world: ApplyWorld, workspa
     assert len([path for path in paths(world, "POST") if path.endswith("/jobs/ingest")]) == 2
 
 
-def test_results_that_can_not_be_read_are_read_the_next_time(world: ApplyWorld, workspace: Workspace) -> None:
+@pytest.mark.parametrize("kind", SETS)
+def test_results_that_can_not_be_read_are_read_the_next_time(
+    world: ApplyWorld, workspace: Workspace, kind: str
+) -> None:
     plan = workspace.plan()
-    world.salesforce.faults.append(Fault("GET", RESULTS, "refuse", times=3))
+    world.salesforce.faults.append(Fault("GET", f"/{kind}", "refuse", times=3))
     assert workspace.apply(plan).exit_code == 3
     assert world.unsubscribed(world.ids.ann)
     assert results(workspace.apply(plan)) == DONE
 
 
-def test_results_that_are_no_whole_csv_are_read_back_from_the_records(world: ApplyWorld, workspace: Workspace) -> None:
+@pytest.mark.parametrize("kind", SETS)
+def test_results_that_are_no_whole_csv_are_read_back_from_the_records(
+    world: ApplyWorld, workspace: Workspace, kind: str
+) -> None:
     plan = workspace.plan()
-    world.salesforce.faults.append(Fault("GET", RESULTS, "alter", alter=lambda text: text[:-4]))
+    world.salesforce.faults.append(Fault("GET", f"/{kind}", "alter", alter=lambda text: text[:-4]))
     applied = workspace.apply(plan)
     assert results(applied) == DONE
     (note,) = applied.notes
@@ -277,44 +285,139 @@ def test_a_few_locked_rows_are_written_row_by_row_afterwards(world: ApplyWorld, 
     ]
 
 
-def test_results_that_name_a_record_twice_or_a_strange_one_are_not_believed(
-    world: ApplyWorld, workspace: Workspace
+class Job:
+    """The job of the Leads, Ann's and Bob's, whose results can be changed."""
+
+    def __init__(self, world: ApplyWorld) -> None:
+        self.world, self.lead = world, world.ids.ann_lead
+
+    def never_gets(self) -> None:
+        """The upload loses Ann's Lead on its way, so the job can't write it."""
+        self.world.salesforce.faults.append(Fault("PUT", "/batches", "upload", skip=1, alter=self._without))
+
+    def forgets(self) -> None:
+        """The job writes Ann's Lead, and no result tells."""
+        self.world.salesforce.faults.append(Fault("GET", RESULTS, "alter", skip=1, alter=self._without))
+
+    def also_says(self, kind: str, record: str, times: int = 1) -> None:
+        """A result set holds a record (once more), so many times."""
+        told = {"successfulResults": f'"{record}","false",', "failedResults": f'"{record}","UNABLE_TO_LOCK_ROW:x:--",'}
+        row = f'{told.get(kind, "")}"{record}","false"\n'.encode()
+        self.change(kind, lambda text: text + row * times)
+
+    def change(self, kind: str, alter: Callable[[bytes], bytes]) -> None:
+        """Change a result set."""
+        self.world.salesforce.faults.append(Fault("GET", f"/{kind}", "alter", skip=1, alter=alter))
+
+    def _without(self, text: bytes) -> bytes:
+        return b"".join(line for line in text.splitlines(keepends=True) if self.lead.encode() not in line)
+
+
+@pytest.fixture
+def job(world: ApplyWorld) -> Job:
+    return Job(world)
+
+
+def test_a_row_that_the_job_did_not_come_to_is_no_riddle(job: Job, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    job.never_gets()
+    job.also_says("unprocessedrecords", job.lead)
+    applied = workspace.apply(plan)
+    assert (results(applied)[1], applied.notes) == ((2, "unprocessed", "unprocessed"), ())
+    assert applied.outcomes[1].retryable
+    assert "did not come to it" in applied.outcomes[1].message
+    assert results(workspace.apply(plan))[1:3] == DONE[1:3]
+
+
+@pytest.mark.parametrize(("one", "other"), [*combinations_with_replacement(SETS, 2)])
+def test_a_record_that_is_named_twice_and_was_not_written_is_unprocessed(
+    job: Job, workspace: Workspace, one: str, other: str
 ) -> None:
     plan = workspace.plan()
-    strange = b'"003000000000001AAA","false","003000000000001AAA","false"\n'
+    job.never_gets()
+    if one == other:
+        job.also_says(one, job.lead, 2)
+    else:
+        job.also_says(one, job.lead)
+        job.also_says(other, job.lead)
+    applied = workspace.apply(plan)
+    assert results(applied)[1] == (2, "unprocessed", "JOB_CONTRADICTS_ITSELF")
+    assert results(applied)[3] == DONE[3]
+    (note,) = applied.notes
+    assert note.endswith("2 rows: 1 are in more than one. Those that were sent were read back.")
+    assert job.world.flag(job.lead)
+    assert results(workspace.apply(plan)) == [(n, "done" if n in (2, 3) else "skipped_done", None) for n in range(1, 7)]
 
-    def more(text: bytes) -> bytes:
-        return text + text.splitlines(keepends=True)[-1] + strange
 
-    world.salesforce.faults.append(Fault("GET", RESULTS, "alter", times=1, alter=more))
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("kind", SETS)
+def test_a_record_that_is_named_twice_and_was_written_is_done(
+    job: Job, workspace: Workspace, kind: str, times: int
+) -> None:
+    plan = workspace.plan()
+    job.also_says(kind, job.lead, times)
     applied = workspace.apply(plan)
     assert results(applied) == DONE
     (note,) = applied.notes
-    assert "1 are in more than one, 1 of its results are about records that weren't sent" in note
+    assert note.endswith("2 rows: 1 are in more than one. Those that were sent were read back.")
     assert not verify(workspace.folder / "ledger").findings
 
 
-def test_a_record_in_two_sets_that_was_not_written_is_unprocessed(world: ApplyWorld, workspace: Workspace) -> None:
+@pytest.mark.parametrize("kind", SETS)
+def test_a_result_about_a_record_that_was_not_sent_is_noted(job: Job, workspace: Workspace, kind: str) -> None:
     plan = workspace.plan()
-    lead = world.ids.ann_lead
+    job.also_says(kind, "003000000000001AAA", 2)
+    applied = workspace.apply(plan)
+    assert results(applied) == DONE
+    (note,) = applied.notes
+    assert note.endswith("2 rows: 2 of its results are about records that weren't sent.")
 
-    def forget(text: bytes) -> bytes:
-        return b"".join(line for line in text.splitlines(keepends=True) if lead.encode() not in line)
 
-    def also(text: bytes) -> bytes:
-        return text + f'"{lead}","UNABLE_TO_LOCK_ROW:unable to obtain exclusive access:--","{lead}","false"\n'.encode()
+def test_a_record_that_no_result_names_and_that_is_gone_is_not_taken_for_done(job: Job, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    job.forgets()
+    delete = Fault(
+        "GET",
+        "/unprocessedrecords",
+        "act",
+        skip=1,
+        action=lambda: records.delete_record(job.world.store, "Lead", job.lead),
+    )
+    job.world.salesforce.faults.append(delete)
+    assert results(workspace.apply(plan))[1] == (2, "unprocessed", "JOB_SAYS_NOTHING")
+    assert results(workspace.apply(plan))[1] == (2, "stale", "gone")
 
-    def said(text: bytes) -> bytes:
-        return text + f'"{lead}","false","{lead}","false"\n'.encode()
 
-    world.salesforce.faults += [
-        Fault("PUT", "/batches", "upload", times=2, alter=forget),
-        Fault("GET", RESULTS, "alter", skip=1, times=1, alter=said),
-        Fault("GET", "/failedResults", "alter", skip=1, times=1, alter=also),
-    ]
-    assert results(workspace.apply(plan))[1] == (2, "unprocessed", "JOB_CONTRADICTS_ITSELF")
-    assert world.flag(lead)
-    assert results(workspace.apply(plan)) == [(n, "done" if n in (2, 3) else "skipped_done", None) for n in range(1, 7)]
+@pytest.mark.parametrize("header", [bytes.upper, bytes.lower, bytes.title])
+def test_a_header_may_be_written_in_any_case_and_ids_may_be_short(
+    job: Job, workspace: Workspace, header: Callable[[bytes], bytes]
+) -> None:
+    plan = workspace.plan()
+
+    def written(text: bytes) -> bytes:
+        first, *rows = text.splitlines(keepends=True)
+        return header(first) + b"".join(rows).replace(job.lead.encode(), job.lead[:15].encode())
+
+    job.never_gets()
+    row = f'"{job.lead}","UNABLE_TO_LOCK_ROW:x:--","{job.lead}","false"\n'.encode()
+    job.change("successfulResults", written)
+    job.change("failedResults", lambda text: written(text + row))
+    job.change("unprocessedrecords", written)
+    applied = workspace.apply(plan)
+    assert (results(applied), applied.notes) == (DONE, ())
+    said = [(data["result"], data.get("code")) for data in entries(workspace, "outcome") if data["step"] == 2]
+    assert said == [("failed", "UNABLE_TO_LOCK_ROW"), ("done", None)]
+
+
+def test_failures_without_a_reason_are_not_believed(job: Job, workspace: Workspace) -> None:
+    plan = workspace.plan()
+    job.never_gets()
+    job.change("failedResults", lambda _: f'"sf__Id","Id"\n"{job.lead}","{job.lead}"\n'.encode())
+    applied = workspace.apply(plan)
+    assert results(applied)[1] == (2, "unprocessed", "JOB_SAYS_NOTHING")
+    (note,) = applied.notes
+    assert note.endswith("don't say why they failed. All its records were read back.")
+    assert results(workspace.apply(plan))[1:3] == DONE[1:3]
 
 
 def test_values_with_line_breaks_and_another_order_are_the_same_results(
