@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from recon import jobs, settings
 from recon.clock import from_environment, iso
+from recon.engine import engine_named
 from recon.engines.room import enough_room
 from recon.errors import ReconError, UsageError
 from recon.explore.find import example, find, joined
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from recon.clock import Clock
+    from recon.engine import Engine
     from recon.explore.find import Joined
     from recon.jobs import Data
     from recon.ledger import Story
     from recon.settings import Settings
 
+#: Signs in a line, as a printed page has room for them.
+_WIDTH = 80
 #: Records of a person whose entries are looked for in the ledger; entries tie a person's records together, so a few lead to all.
 _LOOKED_UP = 25
 
@@ -45,8 +50,12 @@ class Explored:
     what_if: WhatIf
 
     def summary(self) -> str:
-        """Both answers' first sentences."""
-        return f"{self.why.lines()[0]}\n{self.what_if.headline()}"
+        """Both answers' first sentences, in lines that a page has room for: nbconvert's pages break longer ones anywhere, within a word, too."""
+        told = (self.why.lines()[0], self.what_if.headline())
+        return "\n".join(
+            textwrap.fill(each, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+            for each in told
+        )
 
 
 def why(
@@ -88,9 +97,10 @@ def why(
     """
     if not query.strip():
         raise UsageError("nothing is asked for.", hint="Name an address, a person's id or a Salesforce id.")
-    loaded, data = _opened(workspace, snapshot)
+    loaded = settings.load(Path(workspace))
     with enough_room(loaded.run, "duckdb"):
-        return _why(loaded, joined(data, loaded), query, show_addresses=show_addresses, clock=clock)
+        data, engine = _opened(loaded, snapshot)
+        return _why(loaded, joined(data, loaded, engine), query, show_addresses=show_addresses, clock=clock)
 
 
 def what_if(
@@ -123,10 +133,16 @@ def what_if(
     SettingsError
         If there is no such field.
     """
-    loaded, data = _opened(workspace, snapshot)
+    loaded = settings.load(Path(workspace))
     with enough_room(loaded.run, "duckdb"):
+        data, engine = _opened(loaded, snapshot)
         return compare(
-            data, loaded, sync_enabled=sync_enabled, opt_out_field=opt_out_field, show_addresses=show_addresses
+            data,
+            loaded,
+            sync_enabled=sync_enabled,
+            opt_out_field=opt_out_field,
+            show_addresses=show_addresses,
+            engine=engine,
         )
 
 
@@ -151,30 +167,39 @@ def explore(
     sync_enabled, opt_out_field
         As for `what_if`.
     """
-    loaded, data = _opened(workspace, snapshot)
+    loaded = settings.load(Path(workspace))
     with enough_room(loaded.run, "duckdb"):
-        among = joined(data, loaded)
+        data, engine = _opened(loaded, snapshot)
+        among = joined(data, loaded, engine)
         asked = query if query and query.strip() else example(among)
         if asked is None:
             raise UsageError(
                 "nobody in this snapshot is opted out, so there is no example.", hint="Name an address or an id."
             )
         said = _why(loaded, among, asked, show_addresses=show_addresses, clock=clock)
+        # The first question is answered: what was joined for it makes room for the second. The snapshot's files stay.
+        engine.release()
         other = compare(
-            data, loaded, sync_enabled=sync_enabled, opt_out_field=opt_out_field, show_addresses=show_addresses
+            data,
+            loaded,
+            sync_enabled=sync_enabled,
+            opt_out_field=opt_out_field,
+            show_addresses=show_addresses,
+            engine=engine,
         )
     return Explored(said, other)
 
 
-def _opened(workspace: str | Path, snapshot: str | None) -> tuple[Settings, Data]:
-    loaded = settings.load(Path(workspace))
-    return loaded, jobs.from_snapshot(loaded, snapshot)
+def _opened(loaded: Settings, snapshot: str | None) -> tuple[Data, Engine]:
+    """A snapshot as frames over its files: it may be larger than memory."""
+    engine = engine_named("auto", memory=loaded.run.memory, spill=loaded.run.spill)
+    return jobs.from_snapshot(loaded, snapshot, engine), engine
 
 
 def _why(loaded: Settings, among: Joined, query: str, *, show_addresses: bool, clock: Clock | None) -> Why:
     match = find(among, query)
     answered, note = _answered(loaded, match.records, clock)
-    found = persons(match.people, match.records, loaded, match.asked, answered)
+    found = persons(match.people, match.records, loaded, match.asked, answered, among.engine)
     assert among.data.snapshot is not None
     snapshot_id = among.data.snapshot["id"]
     story = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import pyarrow as pa
@@ -12,21 +12,24 @@ import pyarrow.compute as pc
 
 from recon import merge
 from recon.engine import engine_named
-from recon.identity import BLANKS, address
+from recon.errors import UsageError
+from recon.identity import BLANKS, address, address_form, odd_addresses, written_address
 from recon.merge import SALES_CONNECT, SALESFORCE
 from recon.sources.ids import salesforce_id_18
 from recon.tables import PEOPLE, RECORDS
 
 if TYPE_CHECKING:
-    from recon.engine import Engine
+    from recon.engine import Engine, Frame
     from recon.jobs import Data
     from recon.merge import Rows
     from recon.settings import Settings
+    from recon.tables import Table
 
 #: An address that joins nothing may stand in any number of records: so many persons are looked at.
 MOST_PERSONS = 20
 
 _ID_BODY = 15
+_KEYS = {SALES_CONNECT: "person_id", SALESFORCE: "record_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Match:
     asked
         The named records, `system:id`, smallest first.
     people, records
-        The persons' rows of both systems, in the shape of `recon.tables.PEOPLE` and `RECORDS`; deleted ones aren't there.
+        The persons' rows of both systems, in the shape of `recon.tables.PEOPLE` and `RECORDS`, by their ids; deleted ones aren't there.
     persons
         How many persons were found; of more than `MOST_PERSONS` only the first are in the tables.
     deleted
@@ -61,12 +64,46 @@ class Joined:
     rows: Rows
 
 
-def joined(data: Data, settings: Settings) -> Joined:
-    """Link and cluster a snapshot's rows; done once for every question about it."""
-    engine = engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
-    people = engine.hold(engine.take(data.people, PEOPLE))
-    records = engine.hold(engine.take(data.records, RECORDS))
+def joined(data: Data, settings: Settings, engine: Engine | None = None) -> Joined:
+    """Link and cluster a snapshot's rows; done once for every question about it.
+
+    Parameters
+    ----------
+    data
+        As frames of `engine`, or as tables.
+    engine
+        Where the rows are to be; by default in an engine of their own, within the memory that is set.
+
+    Raises
+    ------
+    UsageError
+        If the data are frames, and no engine is given.
+    """
+    if engine is None:
+        refuse_frames(data)
+        engine = engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
+    people, records = frame_of(data.people, PEOPLE, engine), frame_of(data.records, RECORDS, engine)
     return Joined(data, engine, merge.rows(people, records, settings, engine))
+
+
+def refuse_frames(data: Data) -> None:
+    """Refuse frames of which nobody says where they live.
+
+    Raises
+    ------
+    UsageError
+        If the data aren't tables.
+    """
+    if isinstance(data.people, nw.LazyFrame) or isinstance(data.records, nw.LazyFrame):
+        raise UsageError(
+            "the snapshot was read into an engine, and can be asked only there.",
+            hint="Pass the engine that it was read into, or read it as tables: leave the engine out.",
+        )
+
+
+def frame_of(native: Any, table: Table, engine: Engine) -> Frame:
+    """One side of the data as a frame: a table is taken in, a frame is the engine's already."""
+    return native if isinstance(native, nw.LazyFrame) else engine.take(native, table)
 
 
 def find(among: Joined, query: str) -> Match:
@@ -81,19 +118,23 @@ def find(among: Joined, query: str) -> Match:
         that are linked to it.
     """
     text = query.strip()
-    data, engine, rows = among.data, among.engine, among.rows
-    named = engine.collect(rows.found.filter(_names(text)).select("n", "c", _uid()))
-    clusters = sorted(set(named.column("c").to_pylist()))
-    members = _members(rows, clusters[:MOST_PERSONS], engine)
-    kept = set(members.column("uid").to_pylist())
-    asked = sorted((row["n"], row["uid"]) for row in named.to_pylist() if row["uid"] in kept)
-    return Match(
-        tuple(uid for _, uid in asked),
-        _rows_of(data.people, "person_id", members, SALES_CONNECT),
-        _rows_of(data.records, "record_id", members, SALESFORCE),
-        len(clusters),
-        _deleted(data.records, text),
-    )
+    data, rows, engine = among.data, among.rows, among.engine
+    records = frame_of(data.records, RECORDS, engine)
+    with engine.apart():
+        # An address that joins nothing may stand in any number of rows: they stay in the engine, but for those of the first persons.
+        named = engine.hold(rows.found.filter(_names(text)).select("n", "c", _uid()))
+        each = engine.hold(named.group_by("c").agg(nw.len().alias("_rows")))
+        number = engine.collect(each.select(rows=nw.len())).column("rows")[0].as_py()
+        clusters = engine.collect(each.select("c").sort("c").head(MOST_PERSONS)).column("c").to_pylist()
+        asked = engine.collect(named.filter(nw.col("c").is_in(clusters)).select("n", "uid")) if clusters else None
+        members = _members(rows, clusters, engine)
+        return Match(
+            () if asked is None else tuple(asked.sort_by("n").column("uid").to_pylist()),
+            _rows_of(frame_of(data.people, PEOPLE, engine), PEOPLE, members, SALES_CONNECT, engine),
+            _rows_of(records, RECORDS, members, SALESFORCE, engine),
+            number,
+            _deleted(records, text, engine),
+        )
 
 
 def example(among: Joined) -> str | None:
@@ -149,21 +190,33 @@ def _members(rows: Rows, clusters: list[int], engine: Engine) -> pa.Table:
     return engine.collect(numbers.join(rows.names, on="n", how="inner").select("system", "id", _uid()))
 
 
-def _rows_of(table: pa.Table, key: str, members: pa.Table, system: str) -> pa.Table:
+def _rows_of(frame: Frame, table: Table, members: pa.Table, system: str, engine: Engine) -> pa.Table:
     ids = members.filter(pc.equal(members.column("system"), system)).column("id")
-    return table.filter(pc.is_in(table.column(key), value_set=ids.combine_chunks()))
+    if not len(ids):
+        return table.schema.empty_table()
+    key = _KEYS[system]
+    # A person may have very many records: a join, and no list in a condition.
+    wanted = engine.bring(pa.table({key: ids}))
+    return table.conform(engine.collect(frame.join(wanted, on=key, how="inner"))).sort_by(key)
 
 
-def _deleted(records: pa.Table, text: str) -> tuple[str, ...]:
+def _deleted(records: Frame, text: str, engine: Engine) -> tuple[str, ...]:
     """The deleted records that an id or an address names."""
-    gone = records.filter(records.column("is_deleted"))
+    gone = records.filter(nw.col("is_deleted"))
     whole = salesforce_id_18(text.removeprefix(f"{SALESFORCE}:"))
     if whole is not None:
-        return tuple(gone.filter(pc.equal(gone.column("record_id"), whole)).column("record_id").to_pylist())
+        return _ids(gone.filter(nw.col("record_id") == whole), engine)
     comparable = address(text)
     if comparable is None:
         return ()
-    # Only the few in which the part before the @ occurs are worth a closer look.
-    near = pc.match_substring(gone.column("email"), comparable.partition("@")[0], ignore_case=True)
-    rows = gone.filter(pc.fill_null(near, fill_value=False)).select(["record_id", "email"]).to_pylist()
-    return tuple(sorted(row["record_id"] for row in rows if address(row["email"]) == comparable))
+    texts = gone.select(nw.col("record_id").alias("n"), "email", address_form("email").alias("_form"))
+    texts = engine.hold(texts.filter(~nw.col("email").is_null()))
+    found = _ids(texts.filter(written_address("email", "_form") == comparable).rename({"n": "record_id"}), engine)
+    odd = odd_addresses(texts, engine)
+    if odd is not None:
+        found += _ids(odd.filter(nw.col("_told") == comparable).rename({"n": "record_id"}), engine)
+    return tuple(sorted(found))
+
+
+def _ids(frame: Frame, engine: Engine) -> tuple[str, ...]:
+    return tuple(engine.collect(frame.select("record_id")).column("record_id").to_pylist())

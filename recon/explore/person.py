@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from recon.engine import Engine
     from recon.settings import Settings
 
 
@@ -156,6 +157,7 @@ def persons(
     settings: Settings,
     asked: Collection[str],
     answered: Sequence[str] = (),
+    engine: Engine | None = None,
 ) -> tuple[Person, ...]:
     """Reconcile the rows of a few persons and tell how they hang together. The result is what it would be among all rows.
 
@@ -167,6 +169,8 @@ def persons(
         The `system:id` of the records that were asked about.
     answered
         Converted Leads whose opt-out a documented resubscribe has answered, see `recon.resubscribe.answered`.
+    engine
+        Where to reconcile; by default in an engine of its own, within the memory that is set. What else is held there stays.
 
     Returns
     -------
@@ -177,13 +181,15 @@ def persons(
 
     if not people.num_rows and not records.num_rows:
         return ()
-    result = reconcile(people, records, settings, engine=engine_named("auto"), answered=answered)
-    engine = result.engine
-    merged = {row["n"]: row for row in engine.collect(result.merged_frame).to_pylist()}
-    actions = {row["n"]: row for row in engine.collect(result.actions_frame).to_pylist()}
+    if engine is None:
+        engine = engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
+    with engine.apart():
+        result = reconcile(people, records, settings, engine=engine, answered=answered)
+        merged = {row["n"]: row for row in engine.collect(result.merged_frame).to_pylist()}
+        actions = {row["n"]: row for row in engine.collect(result.actions_frame).to_pylist()}
+        rows = {row["n"]: row for row in engine.collect(result.found.sort("n")).to_pylist()}
     levels = dict(zip(*(people.column(name).to_pylist() for name in ("person_id", "unsubscribe_level")), strict=True))
     grouped: dict[str, list[int]] = defaultdict(list)
-    rows = {row["n"]: row for row in engine.collect(result.found.sort("n")).to_pylist()}
     for n in rows:
         grouped[merged[n]["cluster"]].append(n)
     told = []

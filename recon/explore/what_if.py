@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from recon.categories import CATEGORIES
 from recon.engine import engine_named, to_pandas
 from recon.errors import UsageError
+from recon.explore.borrowed import Borrowed
+from recon.explore.find import frame_of, refuse_frames
 from recon.notebook_table import table_html
 from recon.reconcile import reconcile
 from recon.report.mask import mask_address, mask_within, visible
+from recon.rows import with_system
 from recon.tables import RECORDS
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from recon.engine import Engine, Frame
     from recon.jobs import Data
@@ -117,19 +119,29 @@ class WhatIf:
 
 
 def compare(
-    data: Data, settings: Settings, *, sync_enabled: bool | None, opt_out_field: str | None, show_addresses: bool
+    data: Data,
+    settings: Settings,
+    *,
+    sync_enabled: bool | None,
+    opt_out_field: str | None,
+    show_addresses: bool,
+    engine: Engine | None = None,
 ) -> WhatIf:
     """Reconcile with the settings in force and with others, and compare.
 
     Parameters
     ----------
+    data
+        As frames of `engine`, or as tables.
     sync_enabled, opt_out_field
         The other settings; None leaves one as it is.
+    engine
+        Where to reconcile; by default in an engine of its own, within the memory that is set. What else is held there stays.
 
     Raises
     ------
     UsageError
-        If the data doesn't hold the field.
+        If the data doesn't hold the field, or are frames and no engine is given.
     SettingsError
         If there is no such field.
     """
@@ -140,20 +152,28 @@ def compare(
         other["salesforce"] = {"opt_out_field": opt_out_field}
     changed_settings = settings.with_values(**other)
     same_field = changed_settings.salesforce.opt_out_field == settings.salesforce.opt_out_field
-    records = data.records if same_field else _with_field(data.records, changed_settings.salesforce.opt_out_field)
-    engine = engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
+    if engine is None:
+        refuse_frames(data)
+        engine = engine_named("auto", memory=settings.run.memory, spill=settings.run.spill)
+    lent = Borrowed(engine)
+    records = data.records
+    if not same_field:
+        records = frame_of(records, RECORDS, lent)
+        records = _with_field(records, changed_settings.salesforce.opt_out_field, lent)
     # Which Leads a resubscribe has answered tells who mends a record, not its flag or its category: it needn't be asked for here.
-    now = reconcile(data.people, data.records, settings, engine=engine)
-    then = reconcile(data.people, records, changed_settings, engine=engine)
+    now = lent.hold(_side(reconcile(data.people, data.records, settings, engine=lent), "now"))
+    # Of each reconciliation only flags and categories are compared: the rest would take as much room again as the next one.
+    lent.release(now)
+    result = reconcile(data.people, records, changed_settings, engine=lent)
     # The same rows in the same order, so the same numbers.
-    both = engine.hold(
-        _side(now, "now").join(_side(then, "then").drop("system", "id", "object", "email"), on="n", how="inner")
-    )
+    both = lent.hold(now.join(_side(result, "then"), on="n", how="inner"))
+    lent.drop(now)
     differs = nw.col("predicted_now") != nw.col("predicted_then")
     moved = nw.col("category_now").fill_null("") != nw.col("category_then").fill_null("")
-    rows = engine.hold(both.filter(differs | moved).with_columns(_first=~differs))
-    first = engine.collect(rows.sort("_first", "n").head(MOST_CHANGED).select(*_CHANGED))
-    counted = engine.collect(
+    rows = lent.hold(both.filter(differs | moved).with_columns(_first=~differs))
+    first = _named(lent.hold(rows.sort("_first", "n").head(MOST_CHANGED)), result, lent)
+    lent.release(both, rows)
+    counted = lent.collect(
         rows.select(nw.len().alias("all"), (~nw.col("_first")).cast(nw.Int64).sum().alias("predictions"))
     ).to_pylist()[0]
     notes = ["Only the settings differ: the same snapshot, and nothing was written."]
@@ -163,13 +183,15 @@ def compare(
             "and so is when that is due."
         )
     names = [each.name for each in CATEGORIES]
-    counts = [_counts(engine, both, f"category_{side}") for side in ("now", "then")]
+    counts = [_counts(lent, both, f"category_{side}") for side in ("now", "then")]
+    totals = _totals(lent, both)
+    lent.release()
     shown = [name for name in names if any(each.get(name) for each in counts)]
     return WhatIf(
         now=_told(settings),
         then=_told(changed_settings),
         categories=_compared("category", [(name, *(each.get(name, 0) for each in counts)) for name in shown]),
-        totals=_compared("what", _totals(engine, both)),
+        totals=_compared("what", totals),
         changed=to_pandas(first),
         changed_records=counted["all"] or 0,
         changed_predictions=counted["predictions"] or 0,
@@ -182,27 +204,23 @@ def _told(settings: Settings) -> str:
     return f"sync {'on' if settings.sync.enabled else 'off'}, opt-out field {settings.salesforce.opt_out_field}"
 
 
-def _with_field(records: pa.Table, field: str) -> pa.Table:
+def _with_field(records: Frame, field: str, engine: Engine) -> Frame:
     """The records with the flag of another field."""
-    columns = [records.column(name) for name in _FIELDS[field]]
-    live = pc.invert(records.column("is_deleted"))
-    for name, column in zip(_FIELDS[field], columns, strict=True):
-        unknown = pc.sum(pc.and_(live, pc.is_null(column)), min_count=0).as_py()
-        if unknown:
+    live = ~nw.col("is_deleted")
+    unknown = [(live & nw.col(name).is_null()).cast(nw.Int64).alias(name) for name in _FIELDS[field]]
+    counted = engine.collect(records.select(*unknown).select(*(nw.col(name).sum() for name in _FIELDS[field])))
+    for name, number in counted.to_pylist()[0].items():
+        if number:
             raise UsageError(
-                f"the snapshot doesn't say of {unknown:,} records what {_NAMES[name]} holds.",
+                f"the snapshot doesn't say of {number:,} records what {_NAMES[name]} holds.",
                 hint="Export or pull both fields (field-level security may hide one), then ask again.",
             )
-    flag = columns[0] if len(columns) == 1 else pc.or_(*columns)
     # Of deleted records it may be unknown; they take no part.
-    flag = pc.fill_null(flag, fill_value=False)
-    same = pc.equal(flag, records.column("opted_out"))
-    for name in ("opted_out_at", "resubscribed_at"):
-        dates = records.column(name)
-        told = pc.if_else(same, dates, pa.scalar(None, dates.type))
-        records = records.set_column(records.schema.get_field_index(name), RECORDS.schema.field(name), told)
-    place = records.schema.get_field_index("opted_out")
-    return records.set_column(place, RECORDS.schema.field("opted_out"), flag)
+    flags = [nw.col(name).fill_null(value=False) for name in _FIELDS[field]]
+    flag = flags[0] if len(flags) == 1 else flags[0] | flags[1]
+    same = flag == nw.col("opted_out")
+    dates = [nw.when(same).then(nw.col(name)).alias(name) for name in ("opted_out_at", "resubscribed_at")]
+    return records.with_columns(*dates, opted_out=flag)
 
 
 def _side(result: Reconciliation, name: str) -> Frame:
@@ -212,12 +230,19 @@ def _side(result: Reconciliation, name: str) -> Frame:
     rows = result.merged_frame.join(found, on="n", how="left").join(told, on="n", how="left")
     mailable = ~nw.col("opted_out") & nw.col("merged_opted_out") & ~nw.col("is_converted")
     return rows.select(
-        *("n", "system", "id", "object", "email"),
+        "n",
         nw.col("opted_out").alias(f"opted_out_{name}"),
         nw.col("predicted_opted_out").alias(f"predicted_{name}"),
         f"category_{name}",
         mailable.alias(f"mailable_{name}"),
     )
+
+
+def _named(first: Frame, result: Reconciliation, engine: Engine) -> pa.Table:
+    """The rows that are listed, with the texts of their records."""
+    texts = with_system(result.rows.texts_of(first))
+    found = engine.collect(texts.select("_first", "n", *_CHANGED))
+    return found.sort_by([("_first", "ascending"), ("n", "ascending")]).select(_CHANGED)
 
 
 def _counts(engine: Engine, both: Frame, column: str) -> dict[str, int]:
