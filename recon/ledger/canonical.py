@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: The largest whole number that every JSON reader keeps exact (RFC 7493, 2.2).
 LARGEST = 2**53 - 1
@@ -23,13 +26,52 @@ _FORBIDDEN = re.compile(
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
-_WRITER = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"), sort_keys=True
-)
 
 
 class NotCanonical(ValueError):
     """A value or a text outside the restricted form. Says where, never what stands there."""
+
+
+def _refused(value: Any) -> NoReturn:
+    raise NotCanonical(f"{type(value).__name__} has no canonical form here")
+
+
+def _no_number(_text: str) -> NoReturn:
+    raise NotCanonical("a number that is not whole")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _LONGEST_NUMBER or not -LARGEST <= (value := int(text)) <= LARGEST:
+        raise NotCanonical("a number of 2^53 or more")
+    return value
+
+
+def _writer() -> Callable[[Any], str]:
+    """What writes a value. Python's own encoder makes its inner one anew for every value; where that can be had, it is made once."""
+    writer = json.JSONEncoder(
+        ensure_ascii=False,
+        allow_nan=False,
+        check_circular=False,
+        separators=(",", ":"),
+        sort_keys=True,
+        default=_refused,
+    )
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    plain = json.encoder.encode_basestring
+    try:
+        inner = make(None, _refused, plain, None, ":", ",", True, False, False)
+        fits = "".join(inner(_SAMPLE, 0)) == writer.encode(_SAMPLE)
+    except (TypeError, ValueError):  # another Python, whose encoder is made in another way
+        fits = False
+    return (lambda value: "".join(inner(value, 0))) if fits else writer.encode
+
+
+_SAMPLE: dict[str, Any] = {"b": [1, None, True, {}], "a": '\u00e9"\n'}
+_LONGEST_NUMBER = len(str(-LARGEST))
+_READER = json.JSONDecoder(parse_int=_whole, parse_float=_no_number, parse_constant=_no_number)
+
+#: The text of a value that is known to be in the restricted form, as what `recon.ledger.kinds.conform` leaves is: nothing is looked at again.
+written = _writer()
 
 
 def canonical(value: Any) -> bytes:
@@ -52,7 +94,20 @@ def canonical(value: Any) -> bytes:
     """
     if not _sound(value, 0):
         _check(value, "$", 0)
-    return _WRITER.encode(value).encode()
+    return written(value).encode()
+
+
+def field_text(name: str, value: Any) -> str:
+    """The text of a value that stands in a field of an object, two levels down as in a personal part.
+
+    Raises
+    ------
+    NotCanonical
+        As `canonical`; also where the field's name can't be written.
+    """
+    if type(name) is not str or not name.isascii() or not _sound(value, 2):
+        _check({name: {"value": value}}, "$", 0)
+    return written(value)
 
 
 def parse(text: bytes) -> Any:
@@ -63,6 +118,27 @@ def parse(text: bytes) -> Any:
     NotCanonical
         If the text is not JSON, not in the restricted form, or is written in another way.
     """
+    try:
+        told = text.decode()
+        value, _ = _READER.raw_decode(told)
+        # What is written in the one way is told by writing it: also that no key stands twice, and nothing after the end.
+        if written(value) == told and _sound_as_written(told, value):
+            return value
+    except (ValueError, RecursionError):
+        pass
+    return _parsed_closely(text)
+
+
+def _sound_as_written(text: str, value: Any) -> bool:
+    """Whether a value is in the restricted form, of which the text is known to be what is written of it, with whole numbers that are small enough."""
+    # In ASCII there is nothing else to refuse, but for what may be nested too deep.
+    if text.isascii() and text.count("[") + text.count("{") <= DEEPEST:
+        return True
+    return _sound(value, 0)
+
+
+def _parsed_closely(text: bytes) -> Any:
+    """The same for a text with which something seems to be wrong: tells what."""
     try:
         value = json.loads(text.decode(), object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number)
     except NotCanonical:
@@ -146,7 +222,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise NotCanonical("a key that stands twice in one object")
     return found
-
-
-def _no_number(_text: str) -> NoReturn:
-    raise NotCanonical("a number that is not whole")

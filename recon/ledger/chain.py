@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from recon.ledger import kinds
-from recon.ledger.canonical import NotCanonical, canonical, clean, parse
+from recon.ledger.canonical import NotCanonical, canonical, clean, field_text, parse, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +20,12 @@ GENESIS = "0" * 64
 _DOMAIN = b"recon-ledger/v1\0"
 _PERSONAL_DOMAIN = b"recon-ledger/v1/personal\0"
 _SALT_BYTES = 16
+
+#: The fields that hold pseudonyms, and whether these are the person's own.
+_NAMING = (
+    *((name, True) for name in kinds.PERSON_FIELDS),
+    *((name, False) for name in (*kinds.ACTOR_FIELDS, "caused_by", "actors")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +126,8 @@ def make(
     if personal is not None:
         body["personal"] = dict(personal)
         personal_id = str(personal["id"])
-    text = canonical(body)
-    return Entry(head.size + 1, chained(head.hash, text), head.hash, text.decode(), kind, at, dict(data), personal_id)
+    text = written(body)
+    return Entry(head.size + 1, chained(head.hash, text.encode()), head.hash, text, kind, at, dict(data), personal_id)
 
 
 def seal(personal: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -140,13 +147,19 @@ def seal(personal: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
         The reference for the chain (a random id and the salted hashes), and the text to keep (salts and values).
     """
     hashes, parts = {}, []
-    for name, value in sorted(personal.items()):
+    salts = secrets.token_bytes(_SALT_BYTES * len(personal))
+    for place, name in enumerate(sorted(personal)):
         # Both texts are written around the value's own: canonical, as `unseal` reads them, and the value is looked at once.
-        key, salt = canonical(name), secrets.token_bytes(_SALT_BYTES)
-        text = canonical({name: {"value": clean(value)}})[len(key) + len('{:{"value":') : -len("}}")]
-        hashes[name] = _hashed(salt, b"{%b:%b}" % (key, text))
-        parts.append(b'%b:{"salt":"%b","value":%b}' % (key, salt.hex().encode(), text))
-    return {"id": secrets.token_hex(16), "hashes": hashes}, b"{" + b",".join(parts) + b"}"
+        key, salt = _name_text(name), salts[place * _SALT_BYTES : (place + 1) * _SALT_BYTES]
+        text = field_text(name, clean(personal[name]))
+        hashes[name] = _hashed(salt, f"{{{key}:{text}}}".encode())
+        parts.append(f'{key}:{{"salt":"{salt.hex()}","value":{text}}}')
+    return {"id": secrets.token_hex(16), "hashes": hashes}, f"{{{','.join(parts)}}}".encode()
+
+
+@lru_cache(maxsize=256)  # the names are the code's own, and few
+def _name_text(name: str) -> str:
+    return canonical(name).decode()
 
 
 def unseal(text: bytes) -> dict[str, Any]:
@@ -173,11 +186,13 @@ def _hashed(salt: bytes, field: bytes) -> str:
 
 def mentions(data: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     """The pseudonyms of an entry, each with whether it is one of the person's own."""
-    seen = set()
-    for fields, joins in ((kinds.PERSON_FIELDS, True), (kinds.ACTOR_FIELDS, False), (("caused_by", "actors"), False)):
-        for field in fields:
-            value = data.get(field)
-            for name in value if isinstance(value, list) else [value]:
-                if isinstance(name, str) and name not in seen:
-                    seen.add(name)
-                    yield name, joins
+    found: dict[str, bool] = {}
+    for field, joins in _NAMING:
+        value = data.get(field)
+        if isinstance(value, str):
+            found.setdefault(value, joins)
+        elif isinstance(value, list):
+            for name in value:
+                if isinstance(name, str):
+                    found.setdefault(name, joins)
+    return iter(found.items())

@@ -55,14 +55,13 @@ class Form:
 
 
 def _text(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+    match = pattern.fullmatch
+    return lambda value: isinstance(value, str) and match(value) is not None
 
 
 def _several(form: Form) -> Form:
-    return Form(
-        f"a list, each {form.told}",
-        lambda value: isinstance(value, list | tuple) and all(map(form.fits, value)),
-    )
+    fits = form.fits
+    return Form(f"a list, each {form.told}", lambda value: isinstance(value, (list, tuple)) and all(map(fits, value)))
 
 
 def _by_code(form: Form) -> Form:
@@ -237,6 +236,13 @@ KINDS: dict[str, dict[str, Field]] = {
 }
 
 
+#: The same, each field as its name, what tells whether a value has its form, and whether null is a value of it.
+_FIELDS = {
+    kind: [(name, field.form.fits, field.form is VALUE) for name, field in fields.items()]
+    for kind, fields in KINDS.items()
+}
+
+
 def conform(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     """Hold an entry's fields against its kind.
 
@@ -260,16 +266,17 @@ def conform(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     if kind not in KINDS:
         raise ValueError(f"the ledger has no entries of kind {kind!r}")
     fields = KINDS[kind]
-    if unknown := sorted(data.keys() - fields.keys()):
-        raise ValueError(f"{kind} entries have no field {', '.join(unknown)}: free text belongs in the personal part")
+    if not data.keys() <= fields.keys():
+        unknown = ", ".join(sorted(data.keys() - fields.keys()))
+        raise ValueError(f"{kind} entries have no field {unknown}: free text belongs in the personal part")
     found: dict[str, Any] = {}
-    for name, field in fields.items():
+    for name, fits, nullable in _FIELDS[kind]:
         value = data.get(name)
-        if value is None and not (name in data and field.form is VALUE):
-            if field.required:
-                raise ValueError(f"a {kind} entry needs the field {name}: {field.meaning}")
+        if value is None and not (nullable and name in data):
+            if fields[name].required:
+                raise ValueError(f"a {kind} entry needs the field {name}: {fields[name].meaning}")
             continue
-        if not field.form.fits(value):
-            raise ValueError(f"the field {name} of a {kind} entry must be {field.form.told}")
+        if not fits(value):
+            raise ValueError(f"the field {name} of a {kind} entry must be {fields[name].form.told}")
         found[name] = list(value) if isinstance(value, tuple) else value
     return found

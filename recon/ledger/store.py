@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 TOOL = f"recon {__version__}"
 
 _PAGE = 1000
+#: Rows that are written together beside the chain.
+_TOGETHER = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Ledger:
         self._clock = clock
         self._timeout = timeout
         self._lock = threading.RLock()
+        self._end: tuple[int, str, str, str] | None = None
 
     @classmethod
     def open(
@@ -173,10 +176,12 @@ class Ledger:
     def _added(self, ready: Iterable[Draft]) -> Iterator[Entry]:
         with self.writing():
             head = self.sound_head()
+            beside = _Beside(self._db)
             for draft in ready:
-                made = self.add(draft, head)
+                made = self._chain(draft, head, beside)
                 yield made
                 head = Head(made.seq, made.hash)
+            beside.write()
 
     def actor(self, who: str) -> str:
         """The pseudonym of somebody who acts, whose name is kept to be shown beside it."""
@@ -249,6 +254,11 @@ class Ledger:
             "(SELECT 1 FROM chain AS o WHERE json_extract(o.body, '$.data.intent') = i.seq) ORDER BY seq",
             plan,
         )
+
+    def outcome(self, intent: int) -> Entry | None:
+        """The outcome that answers an intent, by the intent's number; None where there is none yet."""
+        found = self._select("WHERE json_extract(body, '$.data.intent') = ?", intent)
+        return found[0] if found else None
 
     def accepted_verdict(self, file: str, row: int) -> Entry | None:
         """The newest verdict on a row of an approved CSV, where it accepts the row."""
@@ -325,18 +335,18 @@ class Ledger:
 
     def add(self, draft: Draft, head: Head) -> Entry:
         """Add one conforming entry after the head, within `writing`. For this package's own modules."""
+        beside = _Beside(self._db)
+        made = self._chain(draft, head, beside)
+        beside.write()
+        return made
+
+    def _chain(self, draft: Draft, head: Head, beside: _Beside) -> Entry:
         pointers.check(draft.kind, draft.data, self._select)
         reference, kept = (None, None) if draft.personal is None else chain.seal(draft.personal)
         made = chain.make(head, draft.kind, iso(self._clock.now()), TOOL, draft.data, reference)
-        self._db.execute(
-            "INSERT INTO chain (seq, prev, hash, body) VALUES (?, ?, ?, ?)", (made.seq, made.prev, made.hash, made.text)
-        )
-        if kept is not None:
-            self._db.execute("INSERT INTO personal VALUES (?, ?, ?)", (made.personal_id, made.seq, kept.decode()))
-        self._db.executemany(
-            "INSERT INTO mention VALUES (?, ?, ?)",
-            [(name, made.seq, int(joins)) for name, joins in chain.mentions(made.data)],
-        )
+        self._end = (made.seq, made.prev, made.hash, made.text)
+        self._db.execute("INSERT INTO chain (seq, prev, hash, body) VALUES (?, ?, ?, ?)", self._end)
+        beside.add(made, kept)
         return made
 
     def sound_head(self) -> Head:
@@ -344,11 +354,14 @@ class Ledger:
         row = self._db.execute("SELECT seq, prev, hash, body FROM chain ORDER BY seq DESC LIMIT 1").fetchone()
         if row is None:
             return Head(0, chain.GENESIS)
+        if row == self._end:  # as it was made, or was found sound before
+            return Head(row[0], row[2])
         last = self._entry(row)
         if chain.chained(last.prev, last.text.encode()) != last.hash:
             raise broken(
                 f"the last entry of the ledger {self.path}, number {last.seq}, was changed after it was written."
             )
+        self._end = row
         return Head(last.seq, last.hash)
 
     def _earlier(self, path: Path) -> list[Checkpoint]:
@@ -400,6 +413,29 @@ class Ledger:
             return chain.entry(seq, prev, own, text)
         except (NotCanonical, AttributeError):
             raise broken(f"entry {seq} of the ledger {self.path} was changed after it was written.") from None
+
+
+class _Beside:
+    """What is kept beside the chain of the entries that a transaction adds: written many at a time, as their places in the tables are near each other then."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._personal: list[tuple[str | None, int, str]] = []
+        self._mentions: list[tuple[str, int, int]] = []
+
+    def add(self, entry: Entry, kept: bytes | None) -> None:
+        """Take what one entry leaves; see to it that `write` is called before the transaction ends."""
+        if kept is not None:
+            self._personal.append((entry.personal_id, entry.seq, kept.decode()))
+        self._mentions += [(name, entry.seq, int(joins)) for name, joins in chain.mentions(entry.data)]
+        if len(self._personal) >= _TOGETHER or len(self._mentions) >= _TOGETHER:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was taken."""
+        for table, rows in (("personal", self._personal), ("mention", self._mentions)):
+            self._db.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", sorted(rows))  # noqa: S608 - both are ours
+            rows.clear()
 
 
 def replace_key(folder: Path, *, keys: Path | None = None, timeout: float = 30.0) -> int:
