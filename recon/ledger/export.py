@@ -20,7 +20,7 @@ from recon.ledger.store import TOOL
 from recon.ledger.story import story
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from recon.ledger.chain import Entry
     from recon.ledger.checkpoint import Checkpoint
@@ -107,7 +107,7 @@ def export(
         steps = story(ledger, of).steps
         verdicts = [step.entry for step in steps if step.entry.kind == kinds.VERDICT and not step.context]
     rows = _by_row(verdicts)
-    answers = _answers(ledger)
+    answers = _answers(ledger, {verdict.seq for verdict in verdicts})
     last: dict[str, str] = {}
     records, corrections = [], []
     for same in rows:
@@ -147,8 +147,8 @@ def _by_row(verdicts: Iterable[Entry]) -> list[list[Entry]]:
     return list(rows.values())
 
 
-def _answers(ledger: Ledger) -> dict[int, list[Entry]]:
-    """What was done and found on the strength of each verdict: intents, outcomes and verifications."""
+def _answers(ledger: Ledger, verdicts: Container[int]) -> dict[int, list[Entry]]:
+    """What was done and found on the strength of each of these verdicts: intents, outcomes and verifications."""
     found: dict[int, list[Entry]] = {}
     # What a plan did to a record and what was found on it belong together, also where an opt-out was put back.
     records: dict[tuple[str, str], int] = {}
@@ -157,7 +157,10 @@ def _answers(ledger: Ledger) -> dict[int, list[Entry]]:
             continue
         place = (entry.data["plan"], entry.data["record"])
         if entry.kind == kinds.INTENT and "verdict" in entry.data:
-            records[place] = entry.data["verdict"]
+            if entry.data["verdict"] in verdicts:
+                records[place] = entry.data["verdict"]
+            else:
+                records.pop(place, None)
         verdict = records.get(place)
         if verdict is not None:
             found.setdefault(verdict, []).append(entry)

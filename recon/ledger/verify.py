@@ -18,6 +18,7 @@ from recon.errors import UsageError
 from recon.ledger import chain, checkpoint, kinds, schema
 from recon.ledger.canonical import NotCanonical
 from recon.ledger.errors import LedgerError, from_sqlite
+from recon.ledger.seals import Seals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -239,7 +240,7 @@ def _concluded(
         since,
         signed,
         dict(sorted(reading.kinds.items())),
-        len(reading.erased),
+        reading.seals.erased(),
     )
 
 
@@ -279,10 +280,7 @@ class _Reading:
     kinds: Counter[str] = field(default_factory=Counter)
     #: Hashes at the sizes that checkpoints name.
     heads: dict[int, str] = field(default_factory=dict)
-    #: Ids of personal parts and pseudonyms that entries say were erased.
-    erased: set[str] = field(default_factory=set)
-    #: Personal parts that entries point at: id -> entry and hashes.
-    sealed: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
+    seals: Seals = field(default_factory=Seals)
     backwards: int | None = None
 
     def add(self, seq: int | None, message: str) -> None:
@@ -368,10 +366,10 @@ class _Reading:
 
     def _noted(self, entry: Entry) -> None:
         if entry.personal_id is not None:
-            self.sealed[entry.personal_id] = (entry.seq, entry.sealed())
+            self.seals.note(entry.personal_id, entry.seq, entry.sealed())
         ids: Any = entry.data.get("erased")
         if entry.kind == kinds.ERASURE and kinds.RANDOM_IDS.fits(ids):
-            self.erased.update(ids)
+            self.seals.note_erased(ids)
 
     def _dated(self, entry: Entry, before: str) -> str:
         if entry.at < before and self.backwards is None:
@@ -379,22 +377,16 @@ class _Reading:
         return max(entry.at, before)
 
     def _personal(self, db: sqlite3.Connection) -> None:
-        there = set()
         for key, text in db.execute("SELECT id, body FROM personal ORDER BY seq, id"):
-            name = key.decode(errors="replace")
-            there.add(name)
-            if name not in self.sealed:
+            sealed = self.seals.found(key.decode(errors="replace"))
+            if sealed is None:
                 self.add(None, "There is a personal part that no entry points at.")
-            elif not isinstance(text, bytes) or not chain.seal_holds(self.sealed[name][1], text):
-                seq = self.sealed[name][0]
-                self.add(seq, f"The personal part of entry {seq} was changed after it was written.")
-        gone = sorted(seq for name, (seq, _) in self.sealed.items() if name not in there and name not in self.erased)
-        for seq in gone:
+            elif not isinstance(text, bytes) or not chain.seal_holds(sealed[1], text):
+                self.add(sealed[0], f"The personal part of entry {sealed[0]} was changed after it was written.")
+        for seq in self.seals.gone():
             self.add(seq, f"The personal part of entry {seq} is gone, and no entry says that it was erased.")
-        if kept := sorted(self.sealed[name][0] for name in self.erased & there if name in self.sealed):
-            self.add(
-                kept[0], f"The personal part of entry {kept[0]} is there, although an entry says that it was erased."
-            )
+        if (kept := self.seals.first_kept()) is not None:
+            self.add(kept, f"The personal part of entry {kept} is there, although an entry says that it was erased.")
 
 
 def _by_entry(rows: sqlite3.Cursor) -> Iterator[tuple[int, list[tuple[bytes, int]]]]:
