@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from recon.identity import address as comparable
 from recon.ledger import Draft, kinds
-from recon.resubscribe.steps_evidence import NEWER_OPT_OUT
+from recon.resubscribe.used_up import used_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from recon.ledger import Entry, Ledger
     from recon.resubscribe.approved import Approved, ApprovedRow
@@ -178,7 +179,7 @@ def write_plan_entry(ledger: Ledger, plan: Plan, actor: str | None) -> Entry:
     return ledger.append_all([_plan(plan, None if actor is None else ledger.actor(actor))])[0]
 
 
-def applied_digests(ledger: Ledger) -> set[str]:
+def applied_digests(ledger: Ledger) -> AbstractSet[str]:
     """Digests of the approved rows that are used up: of each, a clear was done under its verdict and wasn't taken back by an undo.
 
     An undo takes back what should not have been done, so a row of which nothing is left was not carried out: it may be handed in again, and is
@@ -187,60 +188,10 @@ def applied_digests(ledger: Ledger) -> set[str]:
 
     Nor is one of which a part could not be done, because a rule of the org forbade it or a Lead was converted meanwhile: what is left of it may
     be planned again once that is mended, and is held against the opt-outs as they are then.
+
+    They are kept on the disk, not in memory, and stay usable when the ledger is closed.
     """
-    carried = standing_verdicts(ledger) - _left_in_part(ledger)
-    found = set()
-    for entry in ledger.entries(kinds.VERDICT):
-        said = ledger.personal(entry) if entry.seq in carried else None
-        if said and "digest" in said:
-            found.add(said["digest"])
-    return found
-
-
-def _left_in_part(ledger: Ledger) -> set[int]:
-    """The verdicts under which a clear was tried and not done, but for those whose person opted out anew: their numbers in the ledger."""
-    verdicts: dict[int, int] = {}
-    put_back: set[tuple[str, str]] = set()
-    for intent in ledger.entries(kinds.INTENT):
-        if intent.data.get("verdict") is not None:
-            verdicts[intent.seq] = intent.data["verdict"]
-        elif str(intent.data["step"]).endswith(".resuppress"):
-            put_back.add((intent.data["plan"], intent.data["record"]))
-    last: dict[tuple[str, str], tuple[int, str]] = {}
-    anew: set[int] = set()
-    for outcome in ledger.entries(kinds.OUTCOME):
-        verdict = verdicts.get(outcome.data["intent"])
-        if verdict is None:
-            continue
-        record = outcome.data["plan"], outcome.data["record"]
-        last[record] = verdict, outcome.data["result"]
-        if record in put_back or outcome.data.get("code") == NEWER_OPT_OUT:
-            anew.add(verdict)
-    return {verdict for verdict, result in last.values() if result != "done"} - anew
-
-
-def standing_verdicts(ledger: Ledger) -> set[int]:
-    """The verdicts under which a clear was done that no undo took back: their numbers in the ledger."""
-    undoes = {
-        entry.data["plan"]: entry.data["undoes"]
-        for entry in ledger.entries(kinds.PLAN)
-        if entry.data["purpose"] == "undo" and entry.data.get("undoes") is not None
-    }
-    allowed_by = {
-        entry.seq: entry.data["verdict"]
-        for entry in ledger.entries(kinds.INTENT)
-        if entry.data.get("verdict") is not None
-    }
-    left: dict[tuple[str, str], int] = {}
-    for outcome in ledger.entries(kinds.OUTCOME):
-        plan, record = outcome.data["plan"], outcome.data["record"]
-        if outcome.data["result"] != "done":
-            continue
-        if outcome.data["intent"] in allowed_by:
-            left[plan, record] = allowed_by[outcome.data["intent"]]
-        elif plan in undoes:
-            left.pop((undoes[plan], record), None)
-    return set(left.values())
+    return used_up(ledger)
 
 
 def _when(at: Any) -> str:
