@@ -19,11 +19,13 @@ _KINDS = {
     "became the Contact": (GREEN, [12, 3, 3, 3]),
     "same address": (GREY, [2, 3]),
 }
+_NOT_THERE = "not there"
+#: Greys of their own in print: half dark, pale, white, black.
 _STATES = {
     "opted out": VERMILION,
     "not yet: the next run opts it out": PALE,
     "not opted out": "#ffffff",
-    "not there": "#eeeeee",
+    _NOT_THERE: INK,
 }
 _SHAPES = {"Person": "circle", "Lead": "square", "Contact": "diamond", "no record": "cross"}
 
@@ -91,7 +93,7 @@ def links(why: Why, number: int = 0) -> Chart:
                     "state:N",
                     scale=alt.Scale(domain=states, range=[_STATES[state] for state in states]),
                     legend=alt.Legend(
-                        title="state", orient="bottom", columns=4, symbolType="circle", symbolStrokeColor=INK
+                        title="state", orient="bottom", columns=4, symbolType=_symbols(alt), symbolStrokeColor=INK
                     ),
                 ),
                 strokeWidth=alt.StrokeWidth("ring:Q", scale=None, legend=None),
@@ -111,3 +113,8 @@ def links(why: Why, number: int = 0) -> Chart:
         )
 
     return Chart("links", "How one person's records hang together", told, drawn.table(), draw)
+
+
+def _symbols(alt: Any) -> Any:
+    """The legend's sign of a state: a cross where there is no record, as it is drawn; any record may have the other states."""
+    return alt.ExprRef(f"datum.label === '{_NOT_THERE}' ? '{_SHAPES['no record']}' : 'circle'")

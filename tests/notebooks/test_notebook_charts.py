@@ -24,6 +24,7 @@ from recon.charts.chart import VEGA_LITE_TYPE, Chart
 from recon.charts.layout import lay_out
 from recon.errors import UsageError
 from recon.explore.person import Person, persons
+from recon.explore.why import Why
 from recon.settings import Settings
 from recon.tables import ACTIONS, MERGED, PEOPLE, RECORDS
 
@@ -357,3 +358,24 @@ def test_a_person_of_many_records_is_drawn_in_part_and_that_is_said(drawn_person
 def test_only_the_link_that_the_opt_out_takes_is_thick(drawn_persons: dict[str, Person]) -> None:
     drawn = lay_out(drawn_persons[PAIRED], show_addresses=False)
     assert [(kind, thick) for _, _, kind, thick in drawn.edges] == [("Salesforce ID", True), ("same address", False)]
+
+
+def test_every_state_in_the_legend_is_told_from_the_others_without_colour() -> None:
+    people = [{"person_id": "1", "salesforce_id": "x"}, {"person_id": "2", "salesforce_id": CONTACT}]
+    records = [{"record_id": CONTACT, "opted_out": True}, {"record_id": LEAD, "opted_out": False}]
+    plain: dict[str, Any] = {"object": "Contact", "is_converted": False, "is_deleted": False, "email": "a@b.test"}
+    of_people = [{"email": "a@b.test", "unsubscribed": False} | row for row in people]
+    tables = (
+        PEOPLE.conform(pa.Table.from_pylist(of_people, schema=PEOPLE.schema)),
+        RECORDS.conform(pa.Table.from_pylist([plain | row for row in records], schema=RECORDS.schema)),
+    )
+    found = persons(*tables, Settings(), ["sales_connect:1"])
+    svg = charts.links(Why("1", found, 1, (), "20261124T180000Z-1a2b3c4d", CREATED)).svg
+    legend = re.findall(r'role-legend-symbol"[^>]*><path [^>]*?d="([^"]+)" fill="(#[0-9a-f]{6})"', svg)
+    greys = sorted(luminance(fill) ** 0.5 for _, fill in legend)
+    assert len(legend) == 4
+    assert min(after - before for before, after in pairwise(greys)) > 0.15
+    # What isn't there is drawn as a cross, and so it stands in the legend.
+    signs = [sign for sign, _ in legend]
+    assert len({*signs[:3]}) == 1
+    assert signs[3] != signs[0]
