@@ -8,6 +8,8 @@ from typing import Any
 from recon.sandbox.faults import Fault
 
 QUERY = "/query"
+#: So many of a pull's queries go before that of the Contacts: four counts, two newest stamps, two pages of Leads.
+LEADS_READ = 8
 PAGE = r"/jobs/query/\w+/results"
 LOOK = r"/jobs/query/\w+$"
 INGEST = r"/jobs/ingest/\w+$"
@@ -24,6 +26,8 @@ class Side:
     ----------
     faults
         Injected; none of them is met where `met` is false, as nothing of that kind happens there.
+    sees
+        Of a change, in a pull: the snapshot is as it was before it, or after it; empty: some of both.
     exit, says
         The exit code, and what the user is told about it; nothing where recon mends it by itself.
     """
@@ -32,6 +36,7 @@ class Side:
     exit: int = 0
     says: str = ""
     met: bool = True
+    sees: str = ""
 
 
 @dataclass(frozen=True)
@@ -405,7 +410,7 @@ CASES = [
     ),
     Case(
         "record-deleted",
-        Side((fault("change", change="delete", record="<ann_lead>", path=QUERY, after=5),)),
+        Side((fault("change", change="delete", record="<ann_lead>", path=QUERY, after=LEADS_READ),), sees="after"),
         Side(
             (fault("change", change="delete", record="<ann_lead>", path=QUERY),), 3, "The record isn't there any more"
         ),
@@ -416,7 +421,10 @@ CASES = [
     ),
     Case(
         "record-merged",
-        Side((fault("change", change="merge", record="<ann_lead>", into="<dan_lead>", path=QUERY, after=5),)),
+        Side(
+            (fault("change", change="merge", record="<ann_lead>", into="<dan_lead>", path=QUERY, after=LEADS_READ),),
+            sees="after",
+        ),
         Side(
             (fault("change", change="merge", record="<ann_lead>", into="<dan_lead>", path=QUERY),),
             3,
@@ -429,7 +437,13 @@ CASES = [
     ),
     Case(
         "lead-converted",
-        Side((fault("change", change="convert", record="<ann_lead>", into="<ann_contact>", path=QUERY, after=5),)),
+        Side(
+            (
+                fault(
+                    "change", change="convert", record="<ann_lead>", into="<ann_contact>", path=QUERY, after=LEADS_READ
+                ),
+            ),
+        ),
         Side(
             (fault("change", change="convert", record="<ann_lead>", into="<ann_contact>", path=LEAD),),
             3,
@@ -441,7 +455,7 @@ CASES = [
     ),
     Case(
         "edited-meanwhile",
-        Side((fault("change", change="edit", record="<ann_lead>", path=QUERY, after=5),)),
+        Side((fault("change", change="edit", record="<ann_lead>", path=QUERY, after=LEADS_READ),), sees="before"),
         Side((fault("clock", seconds=90, path=LEAD), fault("change", change="edit", path=LEAD))),
         writes=2,
     ),
@@ -449,8 +463,8 @@ CASES = [
         "opted-out-in-the-same-second",
         Side(
             (
-                fault("change", change="clear", record="<ann_lead>", path=QUERY, after=5),
-                fault("change", change="opt_out", record="<ann_lead>", path=QUERY, after=5),
+                fault("change", change="clear", record="<ann_lead>", path=QUERY, after=LEADS_READ),
+                fault("change", change="opt_out", record="<ann_lead>", path=QUERY, after=LEADS_READ),
             )
         ),
         Side(
@@ -594,7 +608,7 @@ CASES = [
     ),
     Case(
         "gateway-unsubscribes-meanwhile",
-        Side((fault("change", change="unsubscribe", record="<ann>", path=PEOPLE, after=1),)),
+        Side((fault("change", change="unsubscribe", record="<ann>", path=PEOPLE, after=1),), sees="before"),
         Side(
             (fault("clock", seconds=60, path=LEAD), fault("change", change="unsubscribe", record="<ann>", path=LEAD)),
             3,

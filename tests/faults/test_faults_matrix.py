@@ -7,6 +7,7 @@ running again finishes the work.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tests.faults.fault_world import Said, Template
 
 
+INGEST = "/jobs/ingest/"
 #: The lines of docs/faults.md.
 DOCUMENTED = {row[0].strip("`"): row for row in rows(8)}
 
@@ -69,6 +71,12 @@ def test_in_a_pull(shared: World, tmp_path: Path, case: Case) -> None:
     now = tables(tmp_path)
     for one, later, before in zip(found, now, tables(template.folder), strict=True):
         assert held(one, before, later) if changed else one.equals(before) and later.equals(before)
+    if case.pull.sees:
+        # People come first, then records.
+        which = 0 if case.name.startswith("gateway") else 1
+        before, later = tables(template.folder)[which], now[which]
+        assert not before.equals(later)
+        assert found[which].equals(before if case.pull.sees == "before" else later)
 
 
 def held(found: pa.Table, before: pa.Table, later: pa.Table) -> bool:
@@ -95,6 +103,10 @@ def test_in_an_apply(shared: World, tmp_path: Path, case: Case) -> None:
         assert 7.0 in shared.slept
     if case.way == "rest":
         sent(shared, case)
+    else:
+        # A job is closed once, and never ended.
+        closed = Counter(each.path for each in shared.faults.asked if each.method == "PATCH" and INGEST in each.path)
+        assert set(closed.values()) == {1}
     if case.spares:
         assert all(shared.flags().get(each, True) for each in ann(shared))
     holds(shared, template.before, plan, said.applied)
@@ -208,6 +220,20 @@ def test_a_look_at_history_that_is_hidden_midway_is_made_by_the_next_run(shared:
     shared.calm()
     assert shared.apply(plan).exit == 0
     assert shared.flags() == template.after
+
+
+def test_a_job_that_nobody_can_look_at_is_left_to_the_next_run(shared: World, tmp_path: Path) -> None:
+    template = shared.template("bulk", hasty=False)
+    plan = shared.begin(template, tmp_path)
+    shared.inject(fault("status", path=r"/jobs/ingest/\w+$", status=503, method="GET", after=1, times="always"))
+    assert shared.apply(plan).exit == 3
+    closed = {each.path for each in shared.faults.asked if each.method == "PATCH" and INGEST in each.path}
+    shared.calm()
+    assert shared.apply(plan).exit == 0
+    assert shared.flags() == template.after
+    # Both are looked at, and no other one is made.
+    assert closed <= {each.path for each in shared.faults.asked if each.method == "GET"}
+    assert not [each for each in shared.faults.asked if each.method in ("POST", "PATCH") and INGEST[:-1] in each.path]
 
 
 def test_where_a_job_s_records_have_no_history_that_is_noted(shared: World, tmp_path: Path) -> None:
