@@ -164,6 +164,14 @@ class Row(Sequence[T]):
     def __len__(self) -> int:
         return self._length
 
+    def __eq__(self, other: object) -> bool:
+        """Whether another list, tuple or row has the same values."""
+        if not isinstance(other, (Row, list, tuple)):
+            return NotImplemented
+        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment] # like a list: what it holds changes
+
     def __iter__(self) -> Iterator[T]:
         for start in range(0, self._length, _PAGE):
             yield from self._between(start, start + _PAGE)

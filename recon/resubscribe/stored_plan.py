@@ -24,7 +24,9 @@ class StoredPlan:
     Parameters
     ----------
     file
-        The plan.json. The spool lies beside it.
+        The plan.json.
+    folder
+        Where the spool lies; by default beside the file.
 
     Attributes
     ----------
@@ -40,11 +42,11 @@ class StoredPlan:
     InputRefused
         As `recon.resubscribe.plan_file.read_plan`.
     ReconError
-        If nothing can be written beside the file.
+        If nothing can be written there.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._folder = file.parent
+    def __init__(self, file: Path, folder: Path | None = None) -> None:
+        self._folder = folder or file.parent
         self._steps: _Steps  # comes while the plan is read
         self.plan: Plan = read_plan(file, self._keep)
         self.clears: int = self._steps.clears

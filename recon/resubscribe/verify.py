@@ -5,8 +5,11 @@ Only the records that a plan cleared are read again, and those that the sync joi
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -19,12 +22,13 @@ from recon.errors import UsageError
 from recon.evidence import open_ledger, take_checkpoint
 from recon.ledger import Draft, kinds
 from recon.nightly import next_run
-from recon.outputs import write_csv, write_json
+from recon.outputs import whole, write_csv
 from recon.progress import SILENT
 from recon.resubscribe.aftermath import STUCK, Fate, fate
-from recon.resubscribe.plan_file import read_plan
-from recon.resubscribe.standing import cleared
-from recon.resubscribe.stars import Reading
+from recon.resubscribe.spool import Row, room_for
+from recon.resubscribe.standing import cleared, packed, unpacked
+from recon.resubscribe.stars import STARS, Reading
+from recon.resubscribe.stored_plan import StoredPlan
 from recon.secrets import resolver
 from recon.sources.calls import cost
 from recon.sources.guard import window
@@ -32,8 +36,7 @@ from recon.sources.quota import day
 from recon.tables import VERIFICATION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from recon.clock import Clock
     from recon.ledger import Ledger
@@ -47,6 +50,10 @@ VERIFICATION_CSV, VERIFICATION_JSON = "verification.csv", "verification.json"
 _PLAN_FILE = "plan.json"
 _NO_EXTRACT = "No extract that was made since is there: pull a fresh one, and verify again."
 _NO_CAUSE = "It is opted out again. What did it can't be told, as the newest extract of the linked records is older: pull a fresh one, and verify again."
+#: Clears whose records are read again.
+_LOOKED_AT = frozenset({"done", "worklist"})
+#: Rows that are made into a table together.
+_AT_A_TIME = 10_000
 _IN_LEDGER = {"worklist_open": "on_worklist"}
 
 
@@ -79,7 +86,7 @@ class VerifiedRow:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verified:
     """A run that was verified.
 
@@ -88,17 +95,18 @@ class Verified:
     run_id, plan
         The run, and its plan's hash.
     rows
-        One a clear that was made or may have been, in the plan's order.
+        One a clear that was made or may have been, in the plan's order. They are on the disk for as long as this is there, and read whenever they are
+        asked for.
     folder
         The run's folder, with verification.csv and verification.json.
     """
 
     run_id: str
     plan: str
-    rows: tuple[VerifiedRow, ...]
+    rows: Sequence[VerifiedRow]
     folder: Path
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Rows by state, those that don't occur left out."""
         return dict(sorted(Counter(row.state for row in self.rows).items()))
@@ -155,52 +163,79 @@ def verify(
         If the plan was changed.
     SourceError
         If a system can't be read.
+    NoRoom
+        If the disk is full.
     """
     clock = clock or from_environment()
     loaded = settings.load(Path(workspace))
     secrets = resolver(loaded, environ)
     if not loaded.run.ledger.is_dir():
         raise UsageError("no plan was applied here yet.", hint="Apply one with `recon apply`.")
-    with open_ledger(loaded, clock, secrets) as ledger:
-        folder = _applied(ledger, loaded) if run_id is None else jobs.run_folder(loaded, run_id)
-        if not (folder / _PLAN_FILE).is_file():
-            raise UsageError(f"there is no plan in the run {folder.name}.", hint="Name the run whose plan was applied.")
-        plan = read_plan(folder / _PLAN_FILE)
-        cases = cleared(ledger, plan)
-        verification = _Verification(plan, loaded, clock.now())
-        found = verification.fates(cases, secrets, progress or SILENT)
-        rows = tuple(_row(case, each) for case, each in zip(cases, found, strict=True))
-        _write(plan, rows, verification.cost, folder, clock)
-        ledger.append_all(_drafts(ledger, plan, cases, found, loaded, clock.now()))
-        take_checkpoint(ledger, loaded, folder, secrets)
-    return Verified(plan.run_id, plan.hash, rows, folder)
+    with room_for(loaded.run.reports, remedy="Make room there, then verify again."):
+        with open_ledger(loaded, clock, secrets) as ledger:
+            folder, stored = _applied(ledger, loaded) if run_id is None else _of_run(jobs.run_folder(loaded, run_id))
+            plan = stored.plan
+            verification = _Verification(stored, loaded, clock.now())
+            cases, rows = verification.rows(ledger, secrets, progress or SILENT)
+            counts = dict(sorted(Counter(row.state for row in rows).items()))
+            _write(plan, rows, {"counts": counts} | verification.cost, folder, clock)
+            ledger.append_each(_drafts(ledger, plan, cases, rows, counts, loaded, clock.now()))
+            take_checkpoint(ledger, loaded, folder, secrets)
+        return Verified(plan.run_id, plan.hash, rows or (), folder)
 
 
-def _applied(ledger: Ledger, loaded: Settings) -> Path:
-    """The folder of the run that was applied last; plans that only take something back aren't meant."""
+def _of_run(folder: Path) -> tuple[Path, StoredPlan]:
+    if not (folder / _PLAN_FILE).is_file():
+        raise UsageError(f"there is no plan in the run {folder.name}.", hint="Name the run whose plan was applied.")
+    return folder, StoredPlan(folder / _PLAN_FILE)
+
+
+def _applied(ledger: Ledger, loaded: Settings) -> tuple[Path, StoredPlan]:
+    """The folder of the run that was applied last, and its plan; plans that only take something back aren't meant."""
     runs = [entry.data["run_id"] for entry in ledger.entries(kinds.RUN) if entry.data["job"] == "apply"]
     for run_id in dict.fromkeys(reversed(runs)):
         folder = jobs.run_folder(loaded, run_id)
-        if (folder / _PLAN_FILE).is_file() and read_plan(folder / _PLAN_FILE).kind == "resubscribe":
-            return folder
+        if (folder / _PLAN_FILE).is_file() and (stored := StoredPlan(folder / _PLAN_FILE)).plan.kind == "resubscribe":
+            return folder, stored
     raise UsageError("no plan was applied here yet.", hint="Apply one with `recon apply`.")
 
 
 class _Verification:
     """Judges the clears of one plan."""
 
-    def __init__(self, plan: Plan, loaded: Settings, now: datetime) -> None:
-        self._plan, self._loaded, self._now = plan, loaded, now
+    def __init__(self, stored: StoredPlan, loaded: Settings, now: datetime) -> None:
+        self._plan, self._spool = stored.plan, stored.spool
+        self._loaded, self._now = loaded, now
         self.cost: dict[str, Any] = {"api_calls_by_kind": cost(None, None), "api_quota": day(None)}
 
-    def fates(self, cases: Sequence[Cleared], environ: Mapping[str, str], progress: Progress) -> list[Fate]:
-        looked_at = [case.step.key for case in cases if case.standing in ("done", "worklist")]
+    def rows(
+        self, ledger: Ledger, environ: Mapping[str, str], progress: Progress
+    ) -> tuple[Row[Cleared], Row[VerifiedRow]]:
+        """The clears, and what became of each."""
+        cases: Row[Cleared] = Row(self._spool, packed, unpacked)
+        looked_at: Row[str] = Row(self._spool, str, str)
+        for case in cleared(ledger, self._plan, self._spool):
+            cases.append(case)
+            if case.standing in _LOOKED_AT:
+                looked_at.append(case.step.key)
+        rows: Row[VerifiedRow] = Row(self._spool, _packed, _unpacked)
+        for case, found in self._fates(cases, looked_at, environ, progress):
+            rows.append(_row(case, found))
+        return cases, rows
+
+    def _fates(
+        self, cases: Sequence[Cleared], looked_at: Sequence[str], environ: Mapping[str, str], progress: Progress
+    ) -> Iterator[tuple[Cleared, Fate]]:
         if not looked_at:
-            return [self._fate(case, None, ()) for case in cases]
-        with Reading(self._plan, self._loaded, self._now, environ, progress) as reading:
-            stars = reading.stars(looked_at)
+            yield from ((case, self._fate(case, None, ())) for case in cases)
+            return
+        with Reading(self._plan, self._loaded, self._now, environ, progress, self._spool) as reading:
+            reading.read(looked_at)
             self.cost = reading.cost()
-        return [self._fate(case, *stars.get(case.step.key, (None, ()))) for case in cases]
+        for start in range(0, len(cases), STARS):
+            part = cases[start : start + STARS]
+            stars = reading.stars([case.step.key for case in part if case.standing in _LOOKED_AT])
+            yield from ((case, self._fate(case, *stars.get(case.step.key, (None, ())))) for case in part)
 
     def _fate(self, case: Cleared, now: Now | None, star: Sequence[Now]) -> Fate:
         if case.standing == "put_back":
@@ -250,47 +285,72 @@ def _row(case: Cleared, found: Fate) -> VerifiedRow:
     )
 
 
-def _write(plan: Plan, rows: Sequence[VerifiedRow], about: Mapping[str, Any], folder: Path, clock: Clock) -> None:
-    table = pa.Table.from_pylist(
-        [
-            {
-                "step": row.step,
-                "row": row.row,
-                "record": row.key,
-                "state": row.state,
-                "caused_by": row.caused_by,
-                "through": row.through,
-                "changed_at": row.changed_at,
-                "message": row.message,
-            }
-            for row in rows
-        ],
-        schema=VERIFICATION.schema,
+def _packed(row: VerifiedRow) -> str:
+    return json.dumps(astuple(row), default=datetime.isoformat)
+
+
+def _unpacked(text: str) -> VerifiedRow:
+    step, row, key, state, caused_by, through, changed_at, message = json.loads(text)
+    at = None if changed_at is None else datetime.fromisoformat(changed_at)
+    return VerifiedRow(step, row, key, state, caused_by, through, at, message)
+
+
+def _write(plan: Plan, rows: Row[VerifiedRow], about: Mapping[str, Any], folder: Path, clock: Clock) -> None:
+    batches = (
+        pa.RecordBatch.from_pylist(
+            [_cells(row) for row in rows[start : start + _AT_A_TIME]], schema=VERIFICATION.schema
+        )
+        for start in range(0, len(rows), _AT_A_TIME)
     )
-    write_csv(table.to_batches(), VERIFICATION, folder / VERIFICATION_CSV)
-    said = table.to_pylist()
-    for row in said:
-        row["changed_at"] = None if row["changed_at"] is None else iso(row["changed_at"])
-    document = {
-        "schema": 1,
-        "run_id": plan.run_id,
-        "plan": plan.hash,
-        "created_at": iso(clock.now()),
-        "counts": dict(sorted(Counter(row.state for row in rows).items())),
-        "rows": said,
-    } | dict(about)
-    write_json(document, folder / VERIFICATION_JSON)
+    write_csv(batches, VERIFICATION, folder / VERIFICATION_CSV)
+    document = {"schema": 1, "run_id": plan.run_id, "plan": plan.hash, "created_at": iso(clock.now())} | dict(about)
+    _write_json(document, rows, folder / VERIFICATION_JSON)
+
+
+def _cells(row: VerifiedRow) -> dict[str, Any]:
+    cells = asdict(row)
+    cells["record"] = cells.pop("key")
+    return cells
+
+
+def _write_json(document: Mapping[str, Any], rows: Iterable[VerifiedRow], path: Path) -> None:
+    """By hand what `recon.outputs.write_json` would write of the document with its rows, so that the rows need not all be there at once."""
+    with whole(path) as draft, draft.open("w", encoding="utf-8") as out:
+        between = "{\n"
+        for name in sorted({*document, "rows"}):
+            out.write(f"{between}  {json.dumps(name)}: ")
+            between = ",\n"
+            if name in document:
+                out.write(_text(document[name], 2))
+                continue
+            first = "[\n"
+            for row in rows:
+                cells = _cells(row)
+                cells["changed_at"] = None if row.changed_at is None else iso(row.changed_at)
+                out.write(f"{first}    {_text(cells, 4)}")
+                first = ",\n"
+            out.write("[]" if first == "[\n" else "\n  ]")
+        out.write("\n}\n")
+
+
+def _text(value: object, by: int) -> str:
+    """A value as JSON, moved in by so many blanks but for its first line."""
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True).replace("\n", "\n" + " " * by)
 
 
 def _drafts(
-    ledger: Ledger, plan: Plan, cases: Sequence[Cleared], fates: Sequence[Fate], loaded: Settings, now: datetime
-) -> list[Draft]:
+    ledger: Ledger,
+    plan: Plan,
+    cases: Iterable[Cleared],
+    rows: Iterable[VerifiedRow],
+    counts: Mapping[str, int],
+    loaded: Settings,
+    now: datetime,
+) -> Iterator[Draft]:
     """The entries: the run, and one for each record of which something is known."""
-    counts = Counter(each.state for each in fates)
     in_force = jobs.settings_in_force(loaded)["settings_sha256"]
-    run = {"run_id": plan.run_id, "job": "verify", "settings": in_force, "counts": dict(sorted(counts.items()))}
-    drafts = [Draft(kinds.RUN, run)]
-    for case, found in zip(cases, fates, strict=True):
+    yield Draft(kinds.RUN, {"run_id": plan.run_id, "job": "verify", "settings": in_force, "counts": dict(counts)})
+    for case, found in zip(cases, rows, strict=True):
         if found.state == "too_early":
             continue
         said = case.intent.data
@@ -308,5 +368,4 @@ def _drafts(
         closes = None if case.at is None else run_over(case.at, loaded)
         if case.at is not None and closes is not None and closes <= now:
             data["sync_run_at"] = iso(next_run(case.at, loaded.sync))
-        drafts.append(Draft(kinds.VERIFICATION, data))
-    return drafts
+        yield Draft(kinds.VERIFICATION, data)
