@@ -434,8 +434,9 @@ class _Beside:
     def write(self) -> None:
         """Write what was taken."""
         for table, rows in (("personal", self._personal), ("mention", self._mentions)):
-            self._db.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", sorted(rows))  # noqa: S608 - both are ours
-            rows.clear()
+            if rows:
+                self._db.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", sorted(rows))  # noqa: S608 - both are ours
+                rows.clear()
 
 
 def replace_key(folder: Path, *, keys: Path | None = None, timeout: float = 30.0) -> int:
