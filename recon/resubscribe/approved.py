@@ -104,7 +104,7 @@ class ApprovedRows(Sequence[ApprovedRow]):
 
     def __init__(self, lines: ArrayLike, columns: dict[str, pa.Array]) -> None:
         self._lines = np.asarray(lines, dtype=np.int64)
-        self._cells = [_short(columns[name]) for name in _CELLS]
+        self._cells = {name: _Column(columns[name]) for name in _CELLS}
 
     @classmethod
     def of(cls, rows: Iterable[ApprovedRow]) -> ApprovedRows:
@@ -131,31 +131,47 @@ class ApprovedRows(Sequence[ApprovedRow]):
 
     def at(self, places: Numbers) -> list[ApprovedRow]:
         """The rows at these places, counted from 0, in this order."""
-        wanted = pa.array(places, pa.int64())
-        cells = [column.take(wanted).to_pylist() for column in self._cells]
+        cells = [column.at(places) for column in self._cells.values()]
         return [ApprovedRow(*row) for row in zip(self._lines[places].tolist(), *cells, strict=True)]
 
     @cached_property
     def readings(self) -> pa.ListArray:
         """For each row the addresses that its e-mail cell can mean, see `address_readings`."""
-        emails, kind = self._cells[_CELLS.index("email")], pa.list_(pa.string())
+        emails, kind = self._cells["email"], pa.list_(pa.string())
         parts = [
-            pa.array([address_readings(email) for email in emails.slice(start, _PAGE).to_pylist()], kind)
-            for start in range(0, len(emails), _PAGE)
+            pa.array([address_readings(email) for email in emails.at(places)], kind)
+            for places in np.array_split(np.arange(len(self)), range(_PAGE, len(self), _PAGE))
         ]
-        return pa.concat_arrays(parts) if parts else pa.array([], kind)
+        return pa.concat_arrays(parts)
 
     @property
     def person_ids(self) -> pa.Array:
         """The ids of Sales Connect that stand in the rows, each once, sorted."""
-        ids = pc.unique(self._cells[_CELLS.index("person_id")].cast(pa.string())).drop_null()
-        return ids.take(pc.sort_indices(ids))
+        return self._cells["person_id"].distinct()
 
 
-def _short(cells: pa.Array) -> pa.Array:
-    """A column in the form that takes less room: most cells (reasons, names, dates) stand in many rows."""
-    encoded = cells.dictionary_encode()
-    return encoded if 2 * len(encoded.dictionary) < len(cells) else cells
+class _Column:
+    """One column's cells. Most (reasons, names, dates) stand in many rows: each text is there once then."""
+
+    def __init__(self, cells: pa.Array) -> None:
+        encoded = cells.dictionary_encode()
+        self._cells, self._texts, self._codes = cells, None, None
+        if 2 * len(encoded.dictionary) < len(cells):
+            # The last text stands for cells without any.
+            self._texts = [*encoded.dictionary.to_pylist(), None]
+            self._codes = pc.fill_null(encoded.indices, len(encoded.dictionary)).to_numpy()
+            self._cells = encoded.dictionary
+
+    def at(self, places: Numbers) -> list[str | None]:
+        if self._texts is None or self._codes is None:
+            found: list[str | None] = self._cells.take(pa.array(places, pa.int64())).to_pylist()
+            return found
+        texts = self._texts
+        return [texts[code] for code in self._codes[places].tolist()]
+
+    def distinct(self) -> pa.Array:
+        texts = pc.unique(self._cells).drop_null()
+        return texts.take(pc.sort_indices(texts))
 
 
 def address_readings(email: str | None) -> tuple[str, ...]:

@@ -266,8 +266,11 @@ def _step_json(step: Step) -> dict[str, Any]:
     return found
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
 def _canonical(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -295,9 +298,14 @@ def _write_list(parts: Iterable[dict[str, Any]], write: Callable[[str], object])
 
 
 def _indented(value: object, by: int) -> str:
-    """A value's text, each line but the first moved in. JSON has only line feeds between lines: other line ends stand within texts and stay."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True)
-    return text.replace("\n", "\n" + " " * by)
+    """A value's text as `json.dumps` lays it out with an indent of 2, each line but the first moved in: Python's own is many times slower."""
+    line = "\n" + " " * (by + 2)
+    if isinstance(value, dict) and value:
+        parts = (f"{_ENCODER.encode(name)}: {_indented(each, by + 2)}" for name, each in sorted(value.items()))
+        return "{" + line + f",{line}".join(parts) + line[:-2] + "}"
+    if isinstance(value, list) and value:
+        return "[" + line + f",{line}".join(_indented(each, by + 2) for each in value) + line[:-2] + "]"
+    return _ENCODER.encode(value)
 
 
 class Kept(Protocol):
