@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from recon.clock import SetClock
-from recon.errors import IncompletePull
+from recon.errors import IncompletePull, SourceError
 from recon.progress import SILENT
 from recon.settings import GatewaySettings
 from recon.sources.gateway import read_gateway
@@ -38,7 +38,7 @@ class Counting:
     pages
         Does the cursor count pages, from 1?
     strict
-        Does it refuse a cursor that it didn't give?
+        Does it refuse a cursor that it didn't give, with the status `refusal`?
     asked
         The cursors and sizes that were asked for.
     """
@@ -46,6 +46,7 @@ class Counting:
     def __init__(self, people: list[str], *, pages: bool = False, strict: bool = False, most: int = 1000) -> None:
         self.people, self.pages, self.strict, self.most = people, pages, strict, most
         self.meanwhile: dict[int, Callable[[], object]] = {}
+        self.refusal = 400
         self.given: set[str] = set()
         self.asked: list[tuple[str | None, int]] = []
         self.app = Starlette(routes=[Route("/people", self.answer)])
@@ -55,7 +56,7 @@ class Counting:
         self.asked.append((cursor, limit))
         self.meanwhile.get(len(self.asked), lambda: None)()
         if self.strict and cursor is not None and cursor not in self.given:
-            return JSONResponse({}, 400)
+            return JSONResponse({}, self.refusal)
         limit = min(limit, self.most)
         start = (int(cursor or 1) - 1) * limit if self.pages else int(cursor or 0)
         rows = sorted(self.people)[start : start + limit]
@@ -129,6 +130,20 @@ def test_a_page_that_ends_early_is_no_end(serve: Serve, ids: list[str]) -> None:
     gateway = Counting(ids)
     gateway.meanwhile[3] = lambda: gateway.people.__delitem__(slice(2, None))
     with pytest.raises(IncompletePull, match="10 people at first and 2 on page 3"):
+        pull(serve, gateway)
+
+
+def test_an_empty_page_is_none_that_goes_on(serve: Serve, ids: list[str]) -> None:
+    gateway = Counting(ids)
+    gateway.meanwhile[2] = lambda: setattr(gateway, "most", 0)
+    with pytest.raises(IncompletePull, match="page 2 of the gateway doesn't go on where page 1 ended"):
+        pull(serve, gateway)
+
+
+def test_a_gateway_that_fails_there_is_not_taken_for_one_that_refuses(serve: Serve, ids: list[str]) -> None:
+    gateway = Counting(ids, strict=True)
+    gateway.refusal = 503
+    with pytest.raises(SourceError, match="status 503"):
         pull(serve, gateway)
 
 
