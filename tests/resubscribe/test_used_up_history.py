@@ -206,7 +206,7 @@ class History:
             )[number % 10](pick)  # fmt: skip
 
 
-@examples(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 59), min_size=40, max_size=250))
 def test_any_history_comes_to_what_the_plain_rule_says(numbers: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
