@@ -52,7 +52,6 @@ def write_check_and_plan(
         Who made it, where that is known.
     """
     who = None if actor is None else ledger.actor(actor)
-    accepted = {row.row.line: row for row in checked.accepted}
     common = {"policy": plan.policy_sha256, "run_id": plan.run_id}
     file = str(approved.source.sha256)
     # An actor is an entry of its own beside the chain, so all are there before the transaction begins.
@@ -85,8 +84,11 @@ def write_check_and_plan(
                 **common,
             },
         )
+        accepted = iter(checked.accepted)
         for row, verdict in zip(approved.rows, _verdicts(checked), strict=True):
-            yield _verdict(ledger, file, row, verdict, accepted.get(row.line), common, actors)
+            # The accepted rows stand in the file's order, too.
+            taken = next(accepted) if verdict["verdict"] == "accepted" else None
+            yield _verdict(ledger, file, row, verdict, taken, common, actors)
         yield _plan(plan, who)
 
     ledger.append_each(drafts())
