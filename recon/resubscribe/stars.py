@@ -277,14 +277,14 @@ def _range(system: str) -> tuple[str, str]:
 
 
 def _packed(now: Now) -> str:
-    return json.dumps([getattr(now, name) for name in _FIELDS], default=datetime.isoformat)
+    values = [getattr(now, name) for name in _FIELDS]
+    return json.dumps([value.isoformat() if isinstance(value, datetime) else value for value in values])
 
 
 def _unpacked(text: str) -> Now:
     said = dict(zip(_FIELDS, json.loads(text), strict=True))
-    return Now(
-        **said | {name: datetime.fromisoformat(said[name]) for name in ("as_of", "at") if said[name] is not None}
-    )
+    times = {name: datetime.fromisoformat(said[name]) for name in ("as_of", "at") if said[name] is not None}
+    return Now(**said | times)
 
 
 _FIELDS = tuple(each.name for each in fields(Now))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -286,13 +286,17 @@ def _row(case: Cleared, found: Fate) -> VerifiedRow:
 
 
 def _packed(row: VerifiedRow) -> str:
-    return json.dumps(astuple(row), default=datetime.isoformat)
+    values = [getattr(row, name) for name in _FIELDS]
+    return json.dumps([value.isoformat() if isinstance(value, datetime) else value for value in values])
 
 
 def _unpacked(text: str) -> VerifiedRow:
-    step, row, key, state, caused_by, through, changed_at, message = json.loads(text)
-    at = None if changed_at is None else datetime.fromisoformat(changed_at)
-    return VerifiedRow(step, row, key, state, caused_by, through, at, message)
+    said = dict(zip(_FIELDS, json.loads(text), strict=True))
+    at = said.pop("changed_at")
+    return VerifiedRow(**said, changed_at=None if at is None else datetime.fromisoformat(at))
+
+
+_FIELDS = tuple(each.name for each in fields(VerifiedRow))
 
 
 def _write(plan: Plan, rows: Row[VerifiedRow], about: Mapping[str, Any], folder: Path, clock: Clock) -> None:
@@ -308,7 +312,7 @@ def _write(plan: Plan, rows: Row[VerifiedRow], about: Mapping[str, Any], folder:
 
 
 def _cells(row: VerifiedRow) -> dict[str, Any]:
-    cells = asdict(row)
+    cells = {name: getattr(row, name) for name in _FIELDS}
     cells["record"] = cells.pop("key")
     return cells
 
