@@ -96,7 +96,7 @@ class _Try(NamedTuple):
     outcome: _Outcome | None = None
 
 
-def cleared(ledger: Ledger, plan: Plan, spool: Spool) -> Iterator[Cleared]:
+def cleared(ledger: Ledger, plan: Plan, spool: Spool | None = None) -> Iterator[Cleared]:
     """The clears of a plan that took an opt-out away, or may have; in the plan's order. What was refused or left alone isn't among them.
 
     Parameters
@@ -104,8 +104,9 @@ def cleared(ledger: Ledger, plan: Plan, spool: Spool) -> Iterator[Cleared]:
     ledger, plan
         The ledger, and the plan.
     spool
-        Where what the ledger says of the plan's steps is kept meanwhile.
+        Where what the ledger says of the plan's steps is kept meanwhile; by default in memory.
     """
+    spool = spool or Spool()
     tries: Shelf[_Try] = Shelf(spool, json.dumps, _unpacked_try)
     clocks = _Clocks(spool)
     put_back = False
