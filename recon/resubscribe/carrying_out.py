@@ -17,7 +17,7 @@ from recon.resubscribe.answers import STOPPING, leaves_open, remedy
 from recon.resubscribe.histories import Histories
 from recon.resubscribe.outcomes import Outcome, packed, unpacked
 from recon.resubscribe.spool import Shelf
-from recon.resubscribe.staleness import is_so, set_since, slipped_in, staleness
+from recon.resubscribe.staleness import came_in, is_so, set_since, slipped_in, staleness
 from recon.resubscribe.steps_evidence import BULK, NEWER_OPT_OUT, WORKLIST, Task
 from recon.resubscribe.systems import Stopped
 from recon.resubscribe.telling import outcome_of, stale_outcome, untried
@@ -198,18 +198,17 @@ class Carrier:
             if reason is not None:
                 reasons[task.label] = reason
         others = self._facts.others.get(clears[0].step.person) or ()
-        if any(self._opted_out(seen.get(other.key)) for other in others):
-            reasons |= {task.label: NEWER_OPT_OUT for task in waiting}
+        met = {came_in(other, seen.get(other.key)) for other in others} - {None}
+        if met:
+            reasons |= {
+                task.label: NEWER_OPT_OUT if NEWER_OPT_OUT in met else "opt_out_date_unknown" for task in waiting
+            }
         if NEWER_OPT_OUT in reasons.values():
             self._put_back(clears)
         if reasons:
             self._leave(waiting, reasons, seen)
             return []
         return [task for task in waiting if not self._resting(task)]
-
-    @staticmethod
-    def _opted_out(seen: Seen | None) -> bool:
-        return seen is not None and seen.there and any(seen.values)
 
     def _reason(self, task: Task, now: Seen | None) -> str | None:
         """Why no clear of this task's person may be begun, as far as this task tells."""

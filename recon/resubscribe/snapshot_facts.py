@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recon import snapshot
+from recon.clock import iso
 from recon.errors import InputRefused, Problem
 from recon.outputs import MERGED_FILE
 from recon.resubscribe.plan_file import Step
@@ -40,7 +41,8 @@ class Facts:
     names
         First and last name of the people.
     others
-        By person: the records that were not opted out then, so that no step is about them. A new opt-out may come in through one.
+        By person: the records that no step is about, because they were not opted out then, or, on people, by a single user only. A new opt-out may come
+        in through one. `before` tells which of the two, `opted_out_at` and `modified_at` since when.
     """
 
     addresses: dict[str, str | None]
@@ -98,25 +100,54 @@ def _others(plan: Plan, merged: Path, taken: Snapshot, loaded: Settings) -> dict
     from recon.resubscribe.planning import target_fields
 
     fields = target_fields(taken.manifest["inputs"], loaded) | _OWN
-    columns = ["system", "id", "object", "cluster", "opted_out"]
-    wanted = (pc.field("cluster").isin(persons)) & ~pc.field("opted_out")
+    of_these = pc.field("cluster").isin(persons)
+    columns = ["system", "id", "object", "cluster"]
     found: dict[str, list[Step]] = {}
-    for row in pq.read_table(merged, columns=columns, filters=wanted).to_pylist():
-        written = fields[row["object"]]
-        step = Step(
-            number=1,
-            person=row["cluster"],
-            system=row["system"],
-            object=row["object"],
-            id=row["id"],
-            direction="set",
-            fields=written,
-            before=(False,) * len(written),
-            after=(True,) * len(written),
-            because="Only looked at.",
-        )
-        found.setdefault(row["cluster"], []).append(step)
+    for row in pq.read_table(merged, columns=columns, filters=of_these & ~pc.field("opted_out")).to_pylist():
+        found.setdefault(row["cluster"], []).append(_look(row, fields[row["object"]]))
+    for row in _of_single_users(merged, of_these, taken):
+        found.setdefault(row["cluster"], []).append(_look(row, fields["Person"], out=True))
     return found
+
+
+def _of_single_users(merged: Path, of_these: pc.Expression, taken: Snapshot) -> list[dict[str, Any]]:
+    """The people of these clusters who were unsubscribed by a single user only, with the dates of that."""
+    out = of_these & (pc.field("system") == "sales_connect") & pc.field("opted_out")
+    cluster = {
+        row["id"]: row["cluster"] for row in pq.read_table(merged, columns=["id", "cluster"], filters=out).to_pylist()
+    }
+    if not cluster:
+        return []
+    told = pq.read_table(
+        taken.people,
+        columns=["person_id", "unsubscribed_at", "updated_at"],
+        filters=pc.field("person_id").isin(list(cluster)) & (pc.field("unsubscribe_level") == "user"),
+    )
+    return [
+        {"system": "sales_connect", "object": "Person", "id": row["person_id"], "cluster": cluster[row["person_id"]]}
+        | row
+        for row in told.to_pylist()
+    ]
+
+
+def _look(row: dict[str, Any], fields: tuple[str, ...], *, out: bool = False) -> Step:
+    """A record that is only looked at, as a step."""
+    times = (row.get(name) for name in ("unsubscribed_at", "updated_at"))
+    opted_out_at, modified_at = (None if at is None else iso(at) for at in times)
+    return Step(
+        number=1,
+        person=row["cluster"],
+        system=row["system"],
+        object=row["object"],
+        id=row["id"],
+        direction="set",
+        fields=fields,
+        before=(out,) * len(fields),
+        after=(True,) * len(fields),
+        modified_at=modified_at,
+        opted_out_at=opted_out_at,
+        because="Only looked at.",
+    )
 
 
 def _rows(plan: Plan, system: str, file: Path, key: str, more: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -74,6 +74,30 @@ def is_so(task: Task, seen: Seen) -> bool:
     return seen.there and values == task.after
 
 
+def came_in(other: Step, seen: Seen | None) -> str | None:
+    """Whether a new opt-out came in through a record of the person that no step is about, one of `MEANINGS`; None where none did.
+
+    Parameters
+    ----------
+    other
+        The record as it was in the snapshot, see `recon.resubscribe.snapshot_facts.Facts`.
+    seen
+        The record now; None where nobody can read it.
+    """
+    if seen is None or not seen.there or not any(seen.values):
+        return None
+    if not any(other.before) or seen.level != "user":
+        return NEWER_OPT_OUT
+    # A single user's unsubscribe stood already, and no resubscribe takes it away: it is one more that counts.
+    return (
+        None
+        if (found := _newer(other, seen)) is None
+        else NEWER_OPT_OUT
+        if found == NEWER_OPT_OUT
+        else "opt_out_date_unknown"
+    )
+
+
 def set_since(task: Task, seen: Seen, cleared_at: str | None) -> bool:
     """Whether a record that was cleared is opted out again.
 
@@ -93,12 +117,15 @@ def _form(address: str | None) -> str | None:
 
 
 def _person(task: Task, seen: Seen) -> str | None:
-    if seen.level == "user":
-        return "user_level"
-    known, now = _text_time(task.step.opted_out_at), _second(seen.opted_out_at)
+    return "user_level" if seen.level == "user" else _newer(task.step, seen)
+
+
+def _newer(step: Step, seen: Seen) -> str | None:
+    """Hold a person's unsubscribe against the one that the snapshot had."""
+    known, now = _text_time(step.opted_out_at), _second(seen.opted_out_at)
     if known is not None and now is not None:
         return NEWER_OPT_OUT if now > known else None if now == known else "value_changed"
-    if known is None and now is None and _second(seen.modified_at) == _text_time(task.step.modified_at):
+    if known is None and now is None and _second(seen.modified_at) == _text_time(step.modified_at):
         return None
     return "opt_out_date_unknown"
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recon.ledger import Draft, Entry
     from recon.resubscribe.jobs import PlanResult
     from recon.resubscribe.outcomes import Applied
+    from recon.sandbox.sales_connect import Level
 
 
 @pytest.fixture
@@ -58,6 +59,23 @@ def test_one_users_unsubscribe_stays_and_keeps_nothing_else_back(rig: Rig) -> No
     assert not rig.flag(f"salesforce:{record}")
     assert not rig.flag(f"sales_connect:{person}")
     assert rig.flag(f"sales_connect:{other}")
+
+
+@pytest.mark.parametrize("level", ["account", "user"])
+def test_a_click_of_somebody_whom_a_single_user_had_unsubscribed_stops_the_plan(rig: Rig, level: Level) -> None:
+    """Of a person's records those that no step is about were looked at where they weren't opted out, but not where only a single user had done it."""
+    person, record = rig.pair("ada@buyer.example")
+    other = sales_connect.add_person(rig.sandbox.store, email="ada@buyer.example")
+    sales_connect.unsubscribe(rig.sandbox.store, other, level="user", user_name="Sam Seller")
+    rig.days(1)
+    rig.pull()
+    rig.approve("ada@buyer.example")
+    planned = rig.plan()
+    rig.days(0.01)
+    sales_connect.unsubscribe(rig.sandbox.store, other, level=level, source="clicked_link", user_name="Kim Seller")
+    assert said(applied(rig, planned)) == [("stale", "newer_opt_out")] * 2
+    assert rig.flag(f"salesforce:{record}")
+    assert rig.flag(f"sales_connect:{person}")
 
 
 def test_a_click_in_sales_connect_stops_a_plan_that_is_about_salesforce_alone(rig: Rig) -> None:
