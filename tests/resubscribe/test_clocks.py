@@ -11,7 +11,7 @@ from recon import engine
 from recon.clock import SetClock
 from recon.ledger import Entry
 from recon.nightly import next_run
-from recon.resubscribe import sticking
+from recon.resubscribe import jobs as flow
 from recon.resubscribe.answered import _covers
 from recon.resubscribe.apply import apply
 from recon.resubscribe.standing import _Clocks
@@ -53,8 +53,7 @@ class Skewed(Rig):
 
 @pytest.fixture(params=[25, 0, -25], ids=["ahead", "right", "behind"])
 def rig(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Skewed]:
-    for module in (engine, sticking):
-        monkeypatch.setattr(module, "engine_named", lambda *_args, **_options: engine.Polars())
+    monkeypatch.setattr(flow, "_engine", lambda _loaded: engine.Polars())
     sandbox = Sandbox(clock=SetClock(START))
     write_settings(tmp_path, sandbox.settings(), None)
     with (tmp_path / "recon.toml").open("a", encoding="utf-8") as stream:

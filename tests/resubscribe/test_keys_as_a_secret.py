@@ -13,7 +13,6 @@ from recon.clock import SetClock
 from recon.ledger.errors import LedgerError
 from recon.prune import prune
 from recon.resubscribe import jobs as flow
-from recon.resubscribe import sticking
 from recon.resubscribe.apply import apply
 from recon.resubscribe.undo import undo
 from recon.resubscribe.verify import verify
@@ -32,10 +31,8 @@ KEYS = f"hk1={'5e' * 32}"
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     (tmp_path / "ws").mkdir()
     made = new_rig(tmp_path / "ws")
-    for module in (engine, sticking):
-        monkeypatch.setattr(
-            module, "engine_named", lambda *_args, **_options: engine.Polars()
-        )  # the fastest for a handful of rows
+    # The fastest for a handful of rows.
+    monkeypatch.setattr(flow, "_engine", lambda _loaded: engine.Polars())
     yield made
     made.sandbox.close()
 

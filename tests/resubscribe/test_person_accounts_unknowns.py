@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recon import engine, settings, snapshot
-from recon.resubscribe import sticking
+from recon.resubscribe import jobs as flow
 from recon.resubscribe.apply import apply
 from recon.resubscribe.verify import verify
 from recon.sandbox import sales_connect
@@ -40,8 +40,7 @@ def place(org: tuple[str, str]) -> str:
 
 @pytest.fixture
 def rig(org: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    for module in (engine, sticking):
-        monkeypatch.setattr(module, "engine_named", lambda *_args, **_options: engine.Polars())
+    monkeypatch.setattr(flow, "_engine", lambda _loaded: engine.Polars())
     made = new_rig(tmp_path, LENIENT)
     made.sandbox.store.configure(person_contact=org[0], person_history=org[1])
     yield made

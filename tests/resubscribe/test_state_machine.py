@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import narwhals.stable.v2 as nw
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -50,7 +51,7 @@ from recon.sandbox.box import Sandbox
 from recon.sandbox.salesforce import records
 from recon.settings import SyncSettings
 from recon.settings_file import literal
-from recon.tables import ACTIONS, APPROVED, MERGED
+from recon.tables import ACTIONS, APPROVED, MERGED, PEOPLE, RECORDS
 from tests.resubscribe.flow_model import (
     ADMIN,
     CUSTOM,
@@ -610,10 +611,19 @@ class Flow(RuleBasedStateMachine):
 class _Reconciled:
     """What `recon.reconcile.reconcile` gives, made by the reference: the engines are held against it in `tests/tables`, and are slow to start."""
 
-    def __init__(self, people: pa.Table, records_: pa.Table, loaded: Any) -> None:
-        merged, actions = reference.reconcile(people.to_pylist(), records_.to_pylist(), loaded)
+    def __init__(self, people: Any, records_: Any, loaded: Any) -> None:
         self.engine = ArrowPandas()
+        people, records_ = (
+            table.conform(self.engine.collect(frame)).to_pylist()
+            for table, frame in ((PEOPLE, people), (RECORDS, records_))
+        )
+        merged, actions = reference.reconcile(people, records_, loaded)
         self.merged_frame = self._frame(merged, MERGED)
+        self.sides = tuple(
+            self.merged_frame.filter(nw.col("system") == name) for name in ("sales_connect", "salesforce")
+        )
+        out = sorted({row["cluster"] for row in merged if row["opted_out"]})
+        self.deciding = self.engine.bring(pa.table({"cluster": pa.array(out, pa.string())}))
         self.actions_frame = self._frame([row | {"explanation": row["category"]} for row in actions], ACTIONS)
 
     def _frame(self, rows: list[dict[str, Any]], table: Any) -> Any:
@@ -641,7 +651,7 @@ def plain_tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("recon.reconcile.reconcile", plainly)
     monkeypatch.setattr(sticking, "reconcile", plainly)
-    monkeypatch.setattr(sticking, "engine_named", lambda *_args, **_options: ArrowPandas())
+    monkeypatch.setattr(flow, "_engine", lambda _loaded: ArrowPandas())
 
     def leave_run(result: Any, data: Any, loaded: Any, *, folder: Path, **_: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
