@@ -3,8 +3,8 @@
 The file holds record ids and the approval's own words, no addresses and no names of the people concerned. The same snapshot, approved
 file, settings and moment give the same bytes.
 
-A plan may have a hundred thousand steps, and all of them are in memory while it is applied: so a step has no dictionary of its own, what
-many steps share is there once, and the file is written, hashed and read a step at a time.
+A plan may have a hundred thousand steps: the file is written, hashed and read a step at a time, and they can be kept on the disk meanwhile. Where
+they are in memory, as for showing a plan, a step has no dictionary of its own, and what many steps share is there once.
 """
 
 from __future__ import annotations
